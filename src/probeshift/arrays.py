@@ -17,3 +17,5 @@ Scores = Float[np.ndarray, "probe example"]  # larger = "truer"
 Directions = Float[np.ndarray, "probe d_model"]
 PerProbe = Float[np.ndarray, "probe"]
 Correct = Float[np.ndarray, "probe group"]  # share of a question won: 1, 0, or 1/k in a k-way tie
+LayerDirections = Float[np.ndarray, "layer d_model"]
+PerLayer = Float[np.ndarray, "layer"]

@@ -1,0 +1,195 @@
+"""crossdata: probes trained on one truth dataset, tested on every other one.
+
+Three steps that can be run apart: `extract` reads training activations and fits every probe, `evaluate` scores all of them on
+all test sets, and the pages (`report.crossdata`) are drawn from the saved rows alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from probeshift.datasets import Dataset
+from probeshift.experiments.inputs import DataSettings, ModelSettings, Workspace, load_datasets
+from probeshift.layers import REFERENCE_DEPTH, parse_layers, sampled_layers
+from probeshift.provenance import environment, publish
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from probeshift.extraction import Extraction
+    from probeshift.results import ProbeFile, ResultFolder
+    from probeshift.shift import SliceData
+
+Progress = Callable[[str, int, int], None]
+
+
+class CrossdataSettings(BaseModel):
+    """A whole comparison. Saved beside its results, so that later steps need only the model's name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    layer_skip: int = 2
+    layers: str | None = None
+    methods: tuple[str, ...] = ("dim", "random")
+    protocol: Literal["strict", "published"] = "strict"
+    seed: int = 0
+    n_resamples: int = 1000
+    output_dir: Path = Path("output/comparison")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model's comparison, opened: datasets read, nothing computed."""
+
+    settings: CrossdataSettings
+    workspace: Workspace
+    datasets: dict[str, Dataset]
+
+    @classmethod
+    def open(cls, settings: CrossdataSettings) -> Comparison:
+        return cls(settings, Workspace(settings.model), load_datasets(settings.data))
+
+    @property
+    def results(self) -> ResultFolder:
+        return result_folder(self.settings)
+
+    def layers(self, also: Sequence[int] = ()) -> tuple[int, ...]:
+        """Layers whose activations are stored: every `layer_skip`-th, or as given, and those asked for besides."""
+        n_layers, asked = self.workspace.info.n_layers, self.settings.layers
+        stored = parse_layers(asked, n_layers) if asked else sampled_layers(n_layers, self.settings.layer_skip)
+        return tuple(sorted({*stored, *also}))
+
+    def jobs(self, splits: Sequence[str], layers: tuple[int, ...]) -> list[tuple[Dataset, str, Extraction]]:
+        """The extraction of each dataset's splits, planned or found finished."""
+        data = self.settings.data
+        wanted = [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
+        return [(d, s, self.workspace.prepare(d, s, data.limit(s), layers)) for d, s in wanted]
+
+
+def result_folder(settings: CrossdataSettings) -> ResultFolder:
+    """Where a model's files go: `<output_dir>/<model>/`."""
+    from probeshift.models.names import folder_name, resolve
+    from probeshift.results import ResultFolder
+
+    return ResultFolder(settings.output_dir / folder_name(resolve(settings.model.model).name))
+
+
+def extract(settings: CrossdataSettings, *, on_progress: Progress | None = None) -> list[ProbeFile]:
+    """Store training and selection activations and fit all probes; writes `probe_vectors.jsonl`."""
+    comparison = Comparison.open(settings)
+    layers = comparison.layers()
+    slices = _read(comparison, ("train", "selection"), layers, on_progress)
+    probes = _fit(comparison, slices, layers)
+    _save_run(comparison, slices, step="extract")
+    publish(comparison.results.folder / "probe_vectors.jsonl", "".join(_vector_lines(probes)))
+    return probes
+
+
+def evaluate(
+    settings: CrossdataSettings, *, layers: str = str(REFERENCE_DEPTH), on_progress: Progress | None = None
+) -> pd.DataFrame:
+    """Score all probes on all selection and test splits at the given layers; writes the result files and returns the rows."""
+    from probeshift.shift import Scoring, score_slice
+
+    comparison = Comparison.open(settings)
+    asked = comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
+    stored = comparison.layers(also=asked)
+    slices = _read(comparison, ("train", "selection", "test"), stored, on_progress)
+    probes = _fit(comparison, slices, stored)
+    scoring = Scoring(settings.protocol, settings.seed, settings.n_resamples)
+    tested = [s for s in slices if s.split != "train"]
+    contexts = []
+    for done, part in enumerate(tested):
+        contexts.append((part.dataset, part.split, score_slice(part, probes, asked, comparison.results, scoring)))
+        if on_progress:
+            on_progress("scoring", done + 1, len(tested))
+    rows = comparison.results.collect(contexts)
+    _save_run(comparison, slices, step="evaluate", contexts=contexts)
+    publish(comparison.results.folder / "probe_evaluate-v2.jsonl", "".join(_evaluation_lines(rows)))
+    return rows
+
+
+def _read(
+    comparison: Comparison, splits: Sequence[str], layers: tuple[int, ...], on_progress: Progress | None
+) -> list[SliceData]:
+    from probeshift.extraction import extract as run_extraction
+    from probeshift.shift import SliceData
+
+    found = []
+    with comparison.workspace.loader() as load:
+        for dataset, split, job in comparison.jobs(splits, layers):
+            store = run_extraction(job, load, on_progress=on_progress)
+            limited = len(store.rows) < len(dataset.split(split))
+            related = frozenset(dataset.spec.related)
+            found.append(SliceData(dataset.name, split, store, dataset.spec.family, related, limited))
+    return found
+
+
+def _fit(comparison: Comparison, slices: Sequence[SliceData], layers: tuple[int, ...]) -> list[ProbeFile]:
+    from probeshift.probes import find_method
+    from probeshift.shift import fit_probes
+
+    methods = [find_method(name) for name in comparison.settings.methods]
+    train = [s for s in slices if s.split == "train"]
+    return [p for s in train for p in fit_probes(s, methods, layers, comparison.results, seed=comparison.settings.seed)]
+
+
+def _vector_lines(probes: Sequence[ProbeFile]) -> list[str]:
+    lines = []
+    for probe in probes:
+        for layer in probe.card.layers:
+            direction, bias = probe.at(layer)
+            value = {
+                "llm_id": probe.card.model, "train_dataset": probe.card.train, "probe_method": probe.card.method,
+                "point_name": f"h{layer}", "token_idx": -1, "bias": bias, "vector": [float(f"{x:.6g}") for x in direction],
+            }  # fmt: skip
+            lines.append(json.dumps({"key": f"{probe.card.method}-{probe.card.train}-h{layer}", "value": value}) + "\n")
+    return lines
+
+
+def _evaluation_lines(rows: pd.DataFrame) -> list[str]:
+    """The document's file: test splits only, one line per (method, train, eval, layer), with a real AUC. Null where undefined."""
+    import pandas as pd
+
+    tests = rows[rows["split"] == "test"]
+    keys = ["method", "train", "test", "layer"]
+    wide = tests.pivot_table(index=keys, columns="metric", values=["value", "n"], aggfunc="first", sort=False, dropna=False)
+    number = lambda x: None if pd.isna(x) else float(x)  # noqa: E731
+    lines = []
+    for i, ((method, train, test, layer), row) in enumerate(wide.iterrows()):
+        value = {
+            "llm_id": tests["model"].iloc[0], "train_dataset": train, "eval_dataset": test, "probe_method": method,
+            "point_name": f"h{layer}", "token_idx": -1, "accuracy": number(row[("value", "accuracy")]),
+            "accuracy_n": int(row[("n", "accuracy")]), "auc": number(row[("value", "auroc")]),
+            "protocol": tests["protocol"].iloc[0],
+        }  # fmt: skip
+        lines.append(json.dumps({"key": f"result_{i}", "value": value}) + "\n")
+    return lines
+
+
+def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str, contexts: Sequence[Any] = ()) -> None:
+    """Settings for the next step, and the manifest: who made these files from what."""
+    folder = comparison.results.folder
+    publish(folder / "settings.json", comparison.settings.model_dump_json(indent=1))
+    stores = [
+        {"dataset": s.dataset, "split": s.split, "store": str(s.store.folder), "rows": len(s.store.rows),
+         "questions": s.n_questions, **{k: s.store.plan[k] for k in ("plan_id", "dtype", "tokens", "truncated_rows")}}
+        for s in slices
+    ]  # fmt: skip
+    data = {
+        n: {"source": d.source, "split_rule": d.split_rule, "split_by": d.split_by, "content_hash": d.content_hash,
+            "dropped": d.dropped, "stand_in": d.stand_in}
+        for n, d in comparison.datasets.items()
+    }  # fmt: skip
+    plan = slices[0].store.plan
+    model = {k: plan[k] for k in ("model", "revision", "weights", "config", "tokenizer", "chat_template", "template", "special_tokens")}
+    manifest = {"step": step, "made": environment(), "model": model, "datasets": data, "stores": stores, "contexts": list(contexts)}
+    publish(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))

@@ -1,0 +1,27 @@
+"""Statements x model x sites -> activations: a frozen plan, then shards that each survive a crash."""
+
+from probeshift.extraction.batching import Batch, cut_batches, cut_shards, share_prefixes
+from probeshift.extraction.estimate import Cost, estimate, plan_line
+from probeshift.extraction.forward import BatchReader
+from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
+from probeshift.extraction.run import Extraction, Progress, extract, known_rates, prepare, rate_key
+
+__all__ = [
+    "Batch",
+    "BatchReader",
+    "Cost",
+    "Extraction",
+    "ExtractionOptions",
+    "Plan",
+    "Progress",
+    "cut_batches",
+    "cut_shards",
+    "estimate",
+    "extract",
+    "known_rates",
+    "make_plan",
+    "plan_line",
+    "prepare",
+    "rate_key",
+    "share_prefixes",
+]

@@ -1,0 +1,179 @@
+"""One batch through the model: wanted layers and tokens only, shared prefixes once, no head, nothing past the deepest layer."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probeshift.errors import OutOfMemoryError
+from probeshift.extraction.batching import Batch, TokenIds
+from probeshift.models import LanguageModel, StopForward, record_residuals
+
+log = logging.getLogger(__name__)
+
+# Largest relative difference (Frobenius norm, per layer) that cached keys may make against the plain pass.
+PREFIX_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
+
+
+class BatchReader:
+    """Reads chosen layers and positions of planned batches from one loaded model.
+
+    Source of the cached pass: keys and values of a prefix do not depend on what follows it in a causal model.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        layers: Sequence[int],
+        sequences: Sequence[TokenIds],
+        positions: Sequence[Sequence[int]],
+    ) -> None:
+        self.model, self.layers, self.sequences, self.positions = model, tuple(layers), sequences, positions
+        self._takes_positions = "position_ids" in inspect.signature(model.backbone.forward).parameters
+        self.splits = 0  # batches cut in half for lack of memory; recorded, since it changes rounding
+
+    def read(self, batch: Batch) -> Tensor:
+        """Residual stream of a batch as [layer, sequence, position, d_model] on the model's device.
+
+        Raises:
+            OutOfMemoryError: a single sequence does not fit.
+        """
+        with torch.inference_mode():
+            try:
+                return self._plain(batch.sequences) if not batch.prefix else self._cached(batch)
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+        return self._halves(batch)  # outside the handler, so that the failed pass's tensors are free
+
+    def _halves(self, batch: Batch) -> Tensor:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        rows = batch.sequences
+        if len(rows) == 1:
+            raise OutOfMemoryError(
+                f"one prompt of {len(self.sequences[rows[0]])} tokens does not fit in the memory of {self.model.device}. "
+                f"Use --max-tokens {len(self.sequences[rows[0]]) // 2}, a larger device or --device-map auto."
+            )
+        self.splits += 1
+        log.warning("out of memory with %d prompts; halving the batch", len(rows))
+        halves = (rows[: len(rows) // 2], rows[len(rows) // 2 :])
+        return torch.cat([self.read(Batch(0, tuple((s,) for s in half))) for half in halves], dim=1)
+
+    def _plain(self, rows: Sequence[int]) -> Tensor:
+        ids = _pad([self.sequences[s] for s in rows])
+        wanted = [(r, p, token) for r, s in enumerate(rows) for p, token in enumerate(self.positions[s])]
+        with self._capture(len(rows), [(r, p, r, token) for r, p, token in wanted]) as take:
+            self._forward(ids, take, mask=None if self.model.info.causal else self._mask(rows))
+        return take.result()
+
+    def _cached(self, batch: Batch) -> Tensor:
+        """Prefixes once, then every suffix on its prefix's keys and values."""
+        rows, prefix = batch.sequences, batch.prefix
+        group_of = [g for g, members in enumerate(batch.groups) for _ in members]
+        before = [(r, p, group_of[r], t) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t < prefix]
+        after = [(r, p, r, t - prefix) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t >= prefix]
+        cache = self._new_cache()
+        with self._capture(len(rows), before, after) as take:
+            heads = torch.tensor([self.sequences[members[0]][:prefix] for members in batch.groups])
+            self._forward(heads, take, cache=cache)
+            cache.batch_select_indices(torch.tensor(group_of, device=self._cache_device()))
+            take.next_pass()
+            self._forward(_pad([self.sequences[s][prefix:] for s in rows]), take, cache=cache, start=prefix)
+        return take.result()
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        try:
+            return DynamicCache(config=self.model.info.config)
+        except TypeError:  # transformers before 4.56 takes no config
+            return DynamicCache()
+
+    def _cache_device(self) -> torch.device | None:
+        """Where indices into the cache live: beside it, or on the CPU when its layers are spread over devices."""
+        return None if getattr(self.model.module, "hf_device_map", None) else self.model.device
+
+    def _mask(self, rows: Sequence[int]) -> Tensor:
+        lengths = torch.tensor([len(self.sequences[s]) for s in rows])
+        return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+
+    @contextmanager
+    def _capture(self, n_rows: int, *passes: list[tuple[int, int, int, int]]) -> Iterator[_Capture]:
+        n_positions = len(self.positions[0])
+        take = _Capture(len(self.layers), n_rows, n_positions, passes)
+        with record_residuals(self.model.blocks, self.layers, take, stop=True):
+            yield take
+
+    def _forward(
+        self, ids: Tensor, take: _Capture, *, mask: Tensor | None = None, cache: Any = None, start: int = 0
+    ) -> None:
+        device = self.model.device
+        positions = torch.arange(start, start + ids.shape[1]).expand(ids.shape[0], -1)
+        inputs: dict[str, Any] = {"input_ids": ids.to(device, non_blocking=True)}
+        if self._takes_positions:
+            inputs["position_ids"] = positions.to(device, non_blocking=True)
+        if mask is not None:
+            inputs["attention_mask"] = mask.to(device, non_blocking=True)
+        if self.model.info.causal:
+            inputs["use_cache"] = cache is not None
+        if cache is not None:
+            inputs["past_key_values"] = cache
+        with suppress(StopForward):
+            self.model.backbone(**inputs)
+
+    def prefix_difference(self, batch: Batch) -> float:
+        """Largest relative difference, over layers, between the cached and the plain pass of the batch's first group."""
+        first = Batch(batch.prefix, batch.groups[:1])
+        with torch.inference_mode():
+            cached, plain = self._cached(first).double(), self._plain(first.sequences).double()
+        norms = plain.flatten(1).norm(dim=1).clamp_min(1e-30)
+        return float(((cached - plain).flatten(1).norm(dim=1) / norms).max())
+
+
+class _Capture:
+    """Gathers (row, position) vectors inside the hook: advanced indexing copies, so no whole hidden state stays alive."""
+
+    def __init__(self, n_layers: int, n_rows: int, n_positions: int, passes: Sequence[list[tuple[int, int, int, int]]]) -> None:
+        self.shape = (n_rows, n_positions)
+        self.passes = [torch.tensor(p, dtype=torch.long).reshape(-1, 4).T for p in passes]
+        self.current, self.slot = 0, 0
+        self.found: list[Tensor] = []
+        self.index: dict[tuple[int, torch.device], Tensor] = {}
+
+    def __call__(self, layer: int, hidden: Tensor) -> None:
+        if self.passes[self.current].shape[1]:
+            key = (self.current, hidden.device)
+            if key not in self.index:  # once per batch and device, not once per layer
+                self.index[key] = self.passes[self.current].to(hidden.device, non_blocking=True)
+            row, position, source, token = self.index[key]
+            if self.slot == len(self.found):
+                self.found.append(hidden.new_empty((*self.shape, hidden.shape[-1])))
+            self.found[self.slot][row, position] = hidden[source, token]
+        self.slot += 1
+
+    def next_pass(self) -> None:
+        self.current, self.slot = self.current + 1, 0
+
+    def result(self) -> Tensor:
+        """[layer, row, position, d_model], on the first layer's device."""
+        device = self.found[0].device
+        return torch.stack([f.to(device, non_blocking=True) for f in self.found])
+
+
+def _pad(sequences: Sequence[TokenIds]) -> Tensor:
+    """Token ids padded on the right with 0: in a causal model nothing behind a token reaches it; encoders get a mask."""
+    longest = max(map(len, sequences))
+    return torch.tensor([[*s, *([0] * (longest - len(s)))] for s in sequences])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text or "out of memory" in text
+

@@ -1,0 +1,250 @@
+"""The frozen plan of an extraction: made before any weight is loaded, stored with the run, never changed by it.
+
+Two names come out of it. `content_id` names *what* is asked (weights, tokenizer, texts, labels, position): finished stores
+that share it hold the same numbers up to rounding. `plan_id` also fixes layers, dtype and every batch: runs that share it
+write the same bytes, which is what makes resuming exact.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from probeshift.activations import FORMAT_VERSION, ITEM_BYTES
+from probeshift.datasets import Statement
+from probeshift.errors import UsageError
+from probeshift.extraction.batching import Batch, TokenIds, cut_batches, cut_shards
+from probeshift.models import ModelInfo, template_hash, tokenizer_hash, weight_hash
+from probeshift.provenance import publish, sha256_json
+
+log = logging.getLogger(__name__)
+
+# A shard is what a killed run can lose: tens of megabytes, or about a minute of work on a small CPU.
+SHARD_BYTES = 64 << 20
+SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
+# Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
+BATCH_TOKENS = {"cpu": (256, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
+_TOKENIZE_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """How activations are read. `layers` are 0-based blocks; `dtype` is the resolved name the model computes and stores in.
+
+    `max_tokens` cuts longer prompts from the left (counted and reported); None refuses prompts longer than the context.
+    `batch_tokens` and `batch_size` bound one forward; None lets the plan choose for the device.
+    """
+
+    layers: tuple[int, ...]
+    dtype: str
+    device: str = "cpu"
+    quantization: str | None = None
+    position: str = "last"
+    special_tokens: bool = True
+    max_tokens: int | None = None
+    batch_tokens: int | None = None
+    batch_size: int | None = None
+    reuse_prefixes: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Token sequences, probed positions, batches and shards of one store."""
+
+    content_id: str
+    header: dict[str, Any]
+    rows: list[dict[str, Any]]
+    sequences: tuple[TokenIds, ...]
+    positions: tuple[tuple[int, ...], ...]
+    batches: tuple[Batch, ...]
+    shards: tuple[tuple[int, ...], ...]
+    truncated: int = 0
+    _lengths: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_lengths", [len(s) for s in self.sequences])
+
+    @cached_property
+    def plan_id(self) -> str:
+        batches = [[b.prefix, b.groups] for b in self.batches]
+        return sha256_json([self.content_id, self.header, batches, self.shards])[:24]
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens in the statements as written, repeats included."""
+        return sum(row["n_tokens"] for row in self.rows)
+
+    @property
+    def needed_tokens(self) -> int:
+        """Tokens left after shared prefixes and repeats are counted once, before padding."""
+        return sum(
+            b.prefix * (len(b.groups) if b.prefix else 0) + sum(self._lengths[s] - b.prefix for s in b.sequences)
+            for b in self.batches
+        )
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens the model computes, padding included."""
+        return sum(b.tokens(self._lengths) for b in self.batches)
+
+    def shard_tokens(self, shard: int) -> int:
+        return sum(self.batches[b].tokens(self._lengths) for b in self.shards[shard])
+
+    @property
+    def store_bytes(self) -> int:
+        per_sequence = len(self.header["layers"]) * len(self.header["positions"]) * self.header["d_model"]
+        return len(self.sequences) * per_sequence * ITEM_BYTES[self.header["dtype"]]
+
+    def save(self, folder: Path) -> None:
+        """Write the plan's three files; the same plan writes the same bytes."""
+        record = {
+            **self.header,
+            "plan_id": self.plan_id,
+            "content_id": self.content_id,
+            "n_rows": len(self.rows),
+            "n_sequences": len(self.sequences),
+            "n_shards": len(self.shards),
+            "tokens": {"text": self.text_tokens, "needed": self.needed_tokens, "computed": self.computed_tokens},
+            "truncated_rows": self.truncated,
+            "batches": [{"prefix": b.prefix, "groups": b.groups} for b in self.batches],
+            "shards": self.shards,
+        }
+        _write_table(folder / "rows.parquet", self.rows)
+        table = [{"ids": list(s), "positions": list(p)} for s, p in zip(self.sequences, self.positions, strict=True)]
+        _write_table(folder / "sequences.parquet", table)
+        publish(folder / "plan.json", json.dumps(record, ensure_ascii=False, indent=1))
+
+
+def make_plan(statements: Sequence[Statement], info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> Plan:
+    """Tokenise once, drop repeats, group, sort and cut.
+
+    Raises:
+        UsageError: nothing to extract, an unknown layer or position, or prompts longer than the model's context.
+    """
+    if not statements:
+        raise UsageError("no statements to extract. Check the dataset, the split and the limits.")
+    _check_sites(info, options)
+    ids = tokenize([s.text for s in statements], tokenizer, special_tokens=options.special_tokens)
+    ids, cut = _fit_context(ids, statements, info, options, frozenset(tokenizer.all_special_ids))
+    index = {sequence: i for i, sequence in enumerate(dict.fromkeys(ids))}
+    sequences = tuple(index)
+    rows = [_row(s, len(i), index[i], c) for s, i, c in zip(statements, ids, cut, strict=True)]
+    batches, shards = _cut(sequences, info, options)
+    positions = tuple((len(s) - 1,) for s in sequences)  # `last`; pads never enter, so it needs no mask
+    identity = _identity(info, tokenizer, options)
+    content = {**identity, "rows": rows, "sequences": sha256_json(sequences)}
+    header = {**identity, **_header(info, tokenizer, options)}
+    return Plan(sha256_json(content)[:24], header, rows, sequences, positions, batches, shards, sum(cut))
+
+
+def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[TokenIds]:
+    """Token ids of each text, in order.
+
+    Raises:
+        UsageError: a text has no tokens at all.
+    """
+    found: list[TokenIds] = []
+    for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
+        part = list(texts[start : start + _TOKENIZE_AT_ONCE])
+        found += map(tuple, tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"])
+    empty = [i for i, ids in enumerate(found) if not ids]
+    if empty:
+        raise UsageError(f"{len(empty)} texts have no tokens (first: row {empty[0]}). Remove the empty texts.")
+    return found
+
+
+def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
+    bad = [layer for layer in options.layers if not -1 <= layer < info.n_layers]
+    if bad or not options.layers:
+        raise UsageError(f"{info.name} has layers 0 to {info.n_layers - 1} (-1: embeddings), asked: {list(options.layers)}. Choose --layers among them.")
+    if options.position != "last":
+        raise UsageError(f"position `{options.position}` is not known. Valid: `last`.")
+
+
+def _fit_context(
+    ids: list[TokenIds],
+    statements: Sequence[Statement],
+    info: ModelInfo,
+    options: ExtractionOptions,
+    special: frozenset[int],
+) -> tuple[list[TokenIds], list[bool]]:
+    """Refuse prompts that do not fit, or cut them from the left when the user named a limit. Never silently."""
+    limit = min(x for x in (options.max_tokens, info.max_tokens, 1 << 60) if x)
+    long = [len(i) > limit for i in ids]
+    if any(long) and options.max_tokens is None:
+        first = statements[long.index(True)]
+        raise UsageError(
+            f"{sum(long)} of {len(ids)} prompts are longer than the {limit} tokens {info.name} can read (first: "
+            f"{first.dataset} row {first.row_id}). Add --max-tokens {limit} to cut them from the left, or remove them."
+        )
+    if any(long):
+        log.warning("%d of %d prompts cut from the left to %d tokens", sum(long), len(ids), limit)
+    return [_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)], long
+
+
+def _cut_left(ids: TokenIds, limit: int, special: frozenset[int]) -> TokenIds:
+    """The last `limit` tokens, keeping a leading BOS: models read badly without it."""
+    keep = 1 if ids[0] in special and limit > 1 else 0
+    return ids[:keep] + ids[len(ids) - (limit - keep) :]
+
+
+def _row(statement: Statement, n_tokens: int, sequence: int, truncated: bool) -> dict[str, Any]:
+    s = statement
+    return {
+        "dataset": s.dataset, "row_id": s.row_id, "text": s.text, "label": s.label, "split": s.split, "group": s.group,
+        "answer_type": s.answer_type, "entity": s.entity, "n_tokens": n_tokens, "truncated": truncated, "sequence": sequence,
+    }  # fmt: skip
+
+
+def _cut(
+    sequences: tuple[TokenIds, ...], info: ModelInfo, options: ExtractionOptions
+) -> tuple[tuple[Batch, ...], tuple[tuple[int, ...], ...]]:
+    lengths = [len(s) for s in sequences]
+    floor, ceiling = BATCH_TOKENS[options.device]
+    budget = options.batch_tokens or min(ceiling, max(floor, sum(lengths) // 50))
+    batches = cut_batches(sequences, budget=budget, max_rows=options.batch_size, reuse_prefixes=options.reuse_prefixes)
+    per_sequence = len(options.layers) * info.d_model * ITEM_BYTES[options.dtype]
+    rows = max(1, SHARD_BYTES // per_sequence)
+    return batches, cut_shards(batches, lengths, max_sequences=rows, max_tokens=SHARD_TOKENS[options.device])
+
+
+def _identity(info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> dict[str, Any]:
+    """What makes two extractions the same up to rounding, whatever the model was called or the batches were."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "weights": weight_hash(info),
+        "config": info.config_hash,
+        "tokenizer": tokenizer_hash(tokenizer),
+        "quantization": options.quantization,
+        "special_tokens": options.special_tokens,
+        "positions": [options.position],
+        "max_tokens": options.max_tokens,
+    }
+
+
+def _header(info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> dict[str, Any]:
+    return {
+        "model": info.name,
+        "revision": info.revision,
+        "chat_template": template_hash(tokenizer),
+        "template": "none: raw text",
+        "d_model": info.d_model,
+        "n_layers": info.n_layers,
+        "layers": list(options.layers),
+        "dtype": options.dtype,
+        "reuse_prefixes": options.reuse_prefixes,
+    }
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    publish(path, buffer.getvalue().to_pybytes())

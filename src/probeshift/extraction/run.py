@@ -1,0 +1,299 @@
+"""Runs a plan: finished shards stay, missing ones are made, damaged ones are named and made again.
+
+The model is loaded only if a shard is missing. Batches are launched ahead of the copies of the batch before, and a second
+thread converts, checks, hashes and writes, so the device does not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from probeshift.activations import ActivationStore, finish, shard_paths, shard_state, write_shard
+from probeshift.datasets import Statement
+from probeshift.errors import StoreError
+from probeshift.extraction.forward import PREFIX_TOLERANCE, BatchReader
+from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
+from probeshift.models import LanguageModel, ModelInfo, folder_name
+from probeshift.provenance import cache_root, cannot_write, publish
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]  # label, tokens done, tokens in all
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What `prepare` found: the plan, where it lives, and the finished store if there is one."""
+
+    label: str
+    plan: Plan
+    options: ExtractionOptions
+    folder: Path
+    finished: ActivationStore | None
+
+    @property
+    def tokens_left(self) -> int:
+        """Tokens still to compute; 0 when finished. Looks at files, not at their checksums."""
+        if self.finished:
+            return 0
+        missing = (i for i in range(len(self.plan.shards)) if not shard_paths(self.folder, i)[1].exists())
+        return sum(self.plan.shard_tokens(i) for i in missing)
+
+
+def prepare(
+    statements: Sequence[Statement],
+    info: ModelInfo,
+    tokenizer: Any,
+    options: ExtractionOptions,
+    *,
+    label: str,
+    any_dtype: bool = False,
+    root: Path | None = None,
+) -> Extraction:
+    """Make the plan and look for a finished store that already answers it. Loads no weights.
+
+    A finished store answers when it holds the same content at all wanted layers, in the wanted dtype (or, with `any_dtype`,
+    in whichever it was computed).
+    """
+    plan = make_plan(statements, info, tokenizer, options)
+    home = (root or cache_root() / "activations") / folder_name(info.name)
+    folder = home / f"{label}-{plan.plan_id}"
+    return Extraction(label, plan, options, folder, _find_finished(home, plan, options, any_dtype))
+
+
+def _find_finished(home: Path, plan: Plan, options: ExtractionOptions, any_dtype: bool) -> ActivationStore | None:
+    for index in sorted(home.glob("*/index.json")):
+        store = ActivationStore.open(index.parent)
+        same = store.plan["content_id"] == plan.content_id and set(options.layers) <= set(store.layers)
+        if same and (any_dtype or store.plan["dtype"] == options.dtype):
+            return store
+    return None
+
+
+def extract(
+    job: Extraction, load: Callable[[], LanguageModel], *, on_progress: Progress | None = None
+) -> ActivationStore:
+    """Finish a prepared extraction and open its store.
+
+    `load` is called only when something is missing. Shards already present are checked against their checksums first.
+
+    Raises:
+        StoreError: the disk is full, activations are not finite, or another process left the store unusable.
+    """
+    if job.finished:
+        store = job.finished
+        if not any([_needs_work(store.folder, i) for i in range(store.plan["n_shards"])]):  # names every damaged shard
+            return store
+        (store.folder / "index.json").unlink()  # finished no longer
+    todo = [i for i in range(len(job.plan.shards)) if _needs_work(job.folder, i)]
+    return _fill(job, todo, load, on_progress)
+
+
+def _needs_work(folder: Path, shard: int) -> bool:
+    state = shard_state(folder, shard)
+    if state == "damaged":
+        log.warning("shard %s is damaged (its checksum differs); it is made again", shard_paths(folder, shard)[0])
+    return state != "done"
+
+
+def _fill(
+    job: Extraction, todo: list[int], load: Callable[[], LanguageModel], on_progress: Progress | None
+) -> ActivationStore:
+    _check_space(job)
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(job.folder, error) from error
+    if not (job.folder / "plan.json").exists():
+        job.plan.save(job.folder)
+    if todo:
+        model = load()
+        reader = BatchReader(model, job.options.layers, job.plan.sequences, job.plan.positions)
+        plain = _without_prefixes_if_wrong(job, reader)
+        if plain is not None:
+            return extract(plain, load, on_progress=on_progress)
+        _run_shards(job, todo, reader, on_progress)
+    finish(job.folder, len(job.plan.shards), len(job.plan.sequences))
+    return ActivationStore.open(job.folder)
+
+
+def _check_space(job: Extraction) -> None:
+    parent = next(p for p in (job.folder, *job.folder.parents) if p.exists())
+    free = shutil.disk_usage(parent).free
+    if job.plan.store_bytes > free:
+        raise StoreError(
+            f"{job.label} needs {job.plan.store_bytes / 1e9:.1f} GB at {parent}, {free / 1e9:.1f} GB are free. "
+            "Free some space, set PROBESHIFT_CACHE to another disk, or store fewer layers (--layers, --layer-skip)."
+        )
+
+
+def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extraction | None:
+    """Compare one shared group with the plain pass; a job without sharing if the architecture does not allow it."""
+    shared = next((b for b in job.plan.batches if b.prefix), None)
+    if shared is None:
+        return None
+    try:
+        difference = reader.prefix_difference(shared)
+    except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError) as error:
+        log.warning("%s cannot reuse prefixes (%s: %s)", job.plan.header["model"], type(error).__name__, error)
+        difference = float("inf")
+    log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
+    if difference <= PREFIX_TOLERANCE[reader.model.dtype]:
+        publish(job.folder / "prefix_check.json", json.dumps({"relative_difference": difference, "prefix": shared.prefix}))
+        return None
+    log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
+    return _replan(job, replace(job.options, reuse_prefixes=False), reader.model)
+
+
+def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -> Extraction:
+    statements = [Statement(**{k: row[k] for k in Statement.__slots__}) for row in job.plan.rows]
+    if not (job.folder / "shards").exists():  # nothing made yet, by us or beside us
+        shutil.rmtree(job.folder)
+    return prepare(statements, model.info, model.tokenizer, options, label=job.label, root=job.folder.parent.parent)
+
+
+def _run_shards(job: Extraction, todo: list[int], reader: BatchReader, on_progress: Progress | None) -> None:
+    total = sum(job.plan.shard_tokens(i) for i in range(len(job.plan.shards)))
+    done = total - sum(job.plan.shard_tokens(i) for i in todo)
+    start, computed = time.perf_counter(), 0
+    with ThreadPoolExecutor(1) as writer:
+        pending: list[Future[None]] = []
+        for shard, lock in _claimed(job.folder, todo):
+            batches = [job.plan.batches[b] for b in job.plan.shards[shard]]
+            parts = []
+            for batch, part in zip(batches, _drained(map(reader.read, batches)), strict=True):
+                parts.append(part)
+                computed += batch.tokens(job.plan._lengths)
+                if on_progress:
+                    on_progress(job.label, done + computed, total)
+            sequences = np.array([s for b in batches for s in b.sequences])
+            for future in pending:
+                future.result()
+            pending = [writer.submit(_write, job, shard, parts, sequences, _where(reader), lock)]
+        for future in pending:
+            future.result()
+    _remember_rate(reader.model, computed, time.perf_counter() - start)
+
+
+def _claimed(folder: Path, todo: Sequence[int]) -> Iterator[tuple[int, FileLock]]:
+    """Shards to make, each under its lock; those another process holds are waited for at the end, then checked again."""
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    held = []
+    for shard in todo:
+        lock = FileLock(folder / "shards" / f"{shard:05d}.lock", thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            held.append((shard, lock))
+            continue
+        yield from _still_missing(folder, shard, lock)
+    for shard, lock in held:
+        log.info("waiting for shard %d, which another process is making", shard)
+        lock.acquire()
+        yield from _still_missing(folder, shard, lock)
+
+
+def _still_missing(folder: Path, shard: int, lock: FileLock) -> Iterator[tuple[int, FileLock]]:
+    if shard_state(folder, shard) == "done":
+        lock.release()
+        return
+    for leftover in (folder / "shards").glob(f".{shard:05d}.*.tmp"):  # of a killed run: the lock says nobody is writing
+        leftover.unlink()
+    yield shard, lock
+
+
+def _drained(results: Iterator[Tensor]) -> Iterator[Tensor]:
+    """Each result on the CPU, copied while the next batch computes."""
+    waiting: tuple[Tensor, Any] | None = None
+    for result in results:
+        copy = _start_copy(result)
+        if waiting is not None:
+            yield _wait(*waiting)
+        waiting = copy
+    if waiting is not None:
+        yield _wait(*waiting)
+
+
+def _start_copy(result: Tensor) -> tuple[Tensor, Any]:
+    if result.device.type != "cuda":
+        return result.cpu(), None
+    host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+    host.copy_(result, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(result.device))
+    return host, event
+
+
+def _wait(host: Tensor, event: Any) -> Tensor:
+    if event is not None:
+        event.synchronize()
+    return host
+
+
+def _write(
+    job: Extraction, shard: int, parts: list[Tensor], sequences: np.ndarray, where: dict[str, Any], lock: FileLock
+) -> None:
+    try:
+        stacked = torch.cat(parts, dim=1)
+        _check_finite(job, stacked, sequences)
+        bits = stacked.view(torch.uint16).numpy() if stacked.dtype == torch.bfloat16 else stacked.numpy()
+        layers = dict(zip(job.options.layers, bits, strict=True))
+        write_shard(job.folder, shard, layers, sequences, dtype=job.options.dtype, record=where)
+    finally:
+        lock.release()
+
+
+def _check_finite(job: Extraction, stacked: Tensor, sequences: np.ndarray) -> None:
+    bad = ~torch.isfinite(stacked).flatten(2).all(dim=2)
+    if bad.any():
+        layer, sequence = bad.nonzero()[0].tolist()
+        row = next(r for r in job.plan.rows if r["sequence"] == sequences[sequence])
+        raise StoreError(
+            f"activations are not finite at layer {job.options.layers[layer]} for {row['dataset']} row {row['row_id']} "
+            f"in {job.options.dtype}. Use --dtype bfloat16 or float32: float16 overflows at 65504."
+        )
+
+
+def _where(reader: BatchReader) -> dict[str, Any]:
+    """The machine's part in the bits, beside the shard."""
+    device = reader.model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "attention": reader.model.attention, "memory_splits": reader.splits,
+    }  # fmt: skip
+
+
+def _rates_file() -> Path:
+    return cache_root() / "rates.json"
+
+
+def _remember_rate(model: LanguageModel, tokens: int, seconds: float) -> None:
+    """Keep tokens per second of long enough runs, for the next plan's estimate."""
+    if seconds < 1:
+        return
+    rates = known_rates()
+    rates[rate_key(model.info, model.device.type, str(model.dtype).removeprefix("torch."))] = tokens / seconds
+    publish(_rates_file(), json.dumps(rates, indent=1))
+
+
+def known_rates() -> dict[str, float]:
+    """Tokens per second measured on this machine, by `rate_key`."""
+    return json.loads(_rates_file().read_text()) if _rates_file().exists() else {}
+
+
+def rate_key(info: ModelInfo, device: str, dtype: str) -> str:
+    return f"{info.config_hash[:16]} {device} {dtype}"

@@ -1,0 +1,176 @@
+"""Results on disk: rows as they are made, per-question correctness beside them, probes with their cards.
+
+    parts/<test>-<split>-<context>-<layers>.parquet       rows of one test set at some layers, written whole
+    parts/<same>.safetensors                              `correct` [probe, unit]: which questions each probe won
+    probes/<method>/<train>.safetensors and .json         directions and biases of all layers, and their card
+    results.parquet, results.csv                          all current rows, one per (method, train, test, layer, metric)
+
+A *context* names everything a row depends on except its layer; rows of other contexts are never mixed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeshift.arrays import Correct, LayerDirections, PerLayer
+from probeshift.errors import StoreError
+from probeshift.provenance import publish, sha256_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW_COLUMNS = (
+    "model", "method", "seed", "train", "test", "split", "layer", "position", "protocol", "metric", "value", "ci_low",
+    "ci_high", "ci_kind", "n", "n_kind", "chance", "reason", "sign_source", "threshold_source", "flipped", "n_train",
+    "train_family", "test_family", "in_distribution", "related", "limited",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ProbeCard:
+    """What a probe file holds and where it came from; everything needed to use it honestly elsewhere."""
+
+    fit_id: str
+    method: str
+    source: str
+    model: str
+    model_weights: str
+    dtype: str
+    train: str
+    family: str
+    position: str
+    layers: tuple[int, ...]
+    n_rows: int
+    n_questions: int | None
+    seed: int
+    layer_seeds: tuple[int, ...]
+    sign: str
+    threshold: str
+    flipped: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class ProbeFile:
+    """The probes of one (method, training set): one direction and bias per layer of its card."""
+
+    card: ProbeCard
+    directions: LayerDirections
+    biases: PerLayer
+
+    def at(self, layer: int) -> tuple[np.ndarray, float]:
+        index = self.card.layers.index(layer)
+        return self.directions[index], float(self.biases[index])
+
+
+def probe_path(folder: Path, method: str, train: str) -> Path:
+    return folder / "probes" / method / f"{train}.safetensors"
+
+
+def save_probes(folder: Path, probes: ProbeFile) -> None:
+    """Write a probe file and, last, its card."""
+    from safetensors.numpy import save
+
+    path = probe_path(folder, probes.card.method, probes.card.train)
+    publish(path, save({"direction": probes.directions.astype(np.float32), "bias": probes.biases.astype(np.float64)}))
+    publish(path.with_suffix(".json"), json.dumps(asdict(probes.card), indent=1))
+
+
+def load_probes(folder: Path, method: str, train: str) -> ProbeFile | None:
+    """The probes of a method and training set, or None when there are none yet.
+
+    Raises:
+        StoreError: the file or its card cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = probe_path(folder, method, train)
+    if not path.exists() or not path.with_suffix(".json").exists():
+        return None
+    try:
+        card = json.loads(path.with_suffix(".json").read_text())
+        tuples = {k: tuple(card[k]) for k in ("layers", "layer_seeds", "flipped")}
+        tensors = load_file(path)
+        return ProbeFile(ProbeCard(**{**card, **tuples}), tensors["direction"], tensors["bias"])
+    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise StoreError(f"{path} is not a readable probe file ({error}). Delete it and run the same command again.") from error
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Rows of one model's comparison, appended test set by test set."""
+
+    folder: Path
+
+    def _stem(self, test: str, split: str, context: str) -> str:
+        return f"{test}-{split}-{context[:12]}-"
+
+    def parts(self, test: str, split: str, context: str) -> list[Path]:
+        """The row files of one test set under one context."""
+        return sorted((self.folder / "parts").glob(f"{self._stem(test, split, context)}*.parquet"))
+
+    def layers(self, test: str, split: str, context: str) -> set[int]:
+        """Layers whose rows are already there."""
+        import pandas as pd
+
+        found: set[int] = set()
+        for path in self.parts(test, split, context):
+            found |= set(pd.read_parquet(path, columns=["layer"])["layer"])
+        return found
+
+    def append(
+        self, test: str, split: str, context: str, rows: Sequence[dict[str, Any]], probes: Sequence[Any], correct: Correct
+    ) -> None:
+        """Write the rows of one test set at some layers; `probes` are the (method, train, layer) keys of `correct`."""
+        import pandas as pd
+        from safetensors.numpy import save
+
+        layers = sorted({row["layer"] for row in rows})
+        path = self.folder / "parts" / f"{self._stem(test, split, context)}{sha256_json(layers)[:8]}.parquet"
+        metadata = {"probes": json.dumps(list(probes))}
+        publish(path.with_suffix(".safetensors"), save({"correct": correct.astype(np.float32)}, metadata))
+        publish(path, pd.DataFrame(list(rows), columns=list(ROW_COLUMNS)).to_parquet(index=False))
+
+    def collect(self, contexts: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
+        """Gather the rows of the given (test, split, context) into results.parquet and results.csv.
+
+        Raises:
+            StoreError: there are no rows.
+        """
+        import pandas as pd
+
+        found = [pd.read_parquet(path) for key in contexts for path in self.parts(*key)]
+        if not found:
+            raise StoreError(f"{self.folder} holds no results yet. Run `probeshift crossdata evaluate` first.")
+        rows = pd.concat([f.dropna(axis=1, how="all") for f in found], ignore_index=True).reindex(columns=list(ROW_COLUMNS))
+        publish(self.folder / "results.parquet", rows.to_parquet(index=False))
+        publish(self.folder / "results.csv", rows.to_csv(index=False))
+        return rows
+
+    def read(self) -> pd.DataFrame:
+        """The collected rows.
+
+        Raises:
+            StoreError: nothing was evaluated yet.
+        """
+        import pandas as pd
+
+        path = self.folder / "results.parquet"
+        if not path.exists():
+            raise StoreError(f"{self.folder} holds no results. Run `probeshift crossdata evaluate` first.")
+        return pd.read_parquet(path)
+
+
+def read_correct(path: Path) -> tuple[list[tuple[str, str, int]], Correct]:
+    """Which questions each probe won, from the file beside a part: (method, train, layer) keys and [probe, unit]."""
+    from safetensors import safe_open
+
+    with safe_open(path.with_suffix(".safetensors"), framework="numpy") as file:
+        keys = [tuple(k) for k in json.loads(file.metadata()["probes"])]
+        return keys, file.get_tensor("correct").astype(np.float64)

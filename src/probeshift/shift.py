@@ -1,0 +1,244 @@
+"""Cells over the store: fit each (method, training slice) once, score it on every test slice, keep the rows as they are made.
+
+This is the one loop behind every experiment. Training labels decide signs and thresholds here; evaluation labels only count
+(unless the published protocol is asked for, which is then written into every row).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probeshift.activations import ActivationStore
+from probeshift.arrays import LayerActivations, Scores
+from probeshift.errors import StoreError
+from probeshift.metrics import Measure, Measurement, measure
+from probeshift.metrics.published import sign_flips
+from probeshift.metrics.questions import lay_out
+from probeshift.metrics.thresholds import best_balanced_thresholds
+from probeshift.probes import Fitted, Method, TrainingSet
+from probeshift.provenance import sha256_json, sha256_text
+from probeshift.results import ProbeCard, ProbeFile, ResultFolder, load_probes, save_probes
+from probeshift.slices import Cell, Slice
+
+log = logging.getLogger(__name__)
+
+# Activations of several layers held at once while fitting; bounds memory whatever the number of layers.
+FIT_BYTES = 256 << 20
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SliceData:
+    """One dataset's split in the store, with what the rows say about it."""
+
+    dataset: str
+    split: str
+    store: ActivationStore
+    family: str = "file"
+    related: frozenset[str] = frozenset()
+    limited: bool = False
+
+    @property
+    def model(self) -> str:
+        return self.store.plan["model"]
+
+    def slice(self, layer: int) -> Slice:
+        return Slice(self.model, f"{self.dataset}:{self.split}", layer, self.store.positions[0])
+
+    @property
+    def n_questions(self) -> int:
+        groups = self.store.groups
+        return len(self.store.rows) if groups is None else int(groups.max()) + 1
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How cells are scored. `protocol` "strict" takes sign and threshold from training data, "published" from the test labels."""
+
+    protocol: str = "strict"
+    seed: int = 0
+    n_resamples: int = 1000
+
+
+def fit_probes(
+    train: SliceData, methods: Sequence[Method], layers: Sequence[int], results: ResultFolder, *, seed: int = 0
+) -> list[ProbeFile]:
+    """The probes of each method on one training slice at the given layers, from disk where they are already fitted.
+
+    Methods that need questions are left out where the data has none: a cell that cannot be is not made.
+
+    Raises:
+        UsageError: one class only or activations that are not finite.
+    """
+    usable = [m for m in methods if train.store.groups is not None or not m.needs_groups]
+    wanted = {m.name: _fit_id(train, m, layers, seed) for m in usable}
+    found = {m.name: load_probes(results.folder, m.name, train.dataset) for m in usable}
+    missing = [m for m in usable if (old := found[m.name]) is None or old.card.fit_id != wanted[m.name]]
+    for probes in _fit(train, missing, layers, wanted, seed) if missing else ():
+        save_probes(results.folder, probes)
+        found[probes.card.method] = probes
+    return [probes for m in usable if (probes := found[m.name]) is not None]
+
+
+def _fit_id(train: SliceData, method: Method, layers: Sequence[int], seed: int) -> str:
+    return sha256_json([train.store.plan["plan_id"], method.name, list(layers), seed])
+
+
+def _fit(
+    train: SliceData, methods: Sequence[Method], layers: Sequence[int], fit_ids: dict[str, str], seed: int
+) -> Iterator[ProbeFile]:
+    """All methods on one read of the activations, a few layers at a time."""
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {m.name: [] for m in methods}
+    for chunk in _chunks(layers, len(train.store.rows) * train.store.plan["d_model"] * 4):
+        acts = np.stack([train.store.read(layer) for layer in chunk])
+        training = TrainingSet(train.dataset, chunk, acts, train.store.labels, train.store.groups, train.store.answer_types)
+        for method in methods:
+            seeds = [layer_seed(seed, method.name, train.dataset, layer) for layer in chunk]
+            parts[method.name].append(_calibrate(method, training, method.fit(training, seeds)))
+    for method in methods:
+        directions, biases, flipped = (np.concatenate(p) for p in zip(*parts[method.name], strict=True))
+        yield ProbeFile(_card(train, method, layers, fit_ids[method.name], seed, flipped), directions, biases)
+
+
+def _chunks(layers: Sequence[int], layer_bytes: int) -> Iterator[tuple[int, ...]]:
+    step = max(1, FIT_BYTES // max(1, layer_bytes))
+    for start in range(0, len(layers), step):
+        yield tuple(layers[start : start + step])
+
+
+def layer_seed(seed: int, method: str, train: str, layer: int) -> int:
+    """The seed of one fit: independent between methods, training sets and layers, the same in every process."""
+    return int(sha256_text(f"{seed}:{method}:{train}:{layer}")[:12], 16)
+
+
+def _calibrate(method: Method, training: TrainingSet, fitted: Fitted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Directions as stored (float32), with the sign and threshold that training labels give them."""
+    directions = fitted.directions.astype(np.float32)
+    scores = _scores_by_layer(training.acts, directions)
+    flipped = np.zeros(len(directions), dtype=bool)
+    if method.sign == "train labels":
+        flipped = sign_flips(scores, lay_out(training.labels, training.groups))
+    signs = np.where(flipped, -1.0, 1.0)
+    open_threshold = fitted.biases is None
+    biases = -best_balanced_thresholds(scores * signs[:, None], training.labels) if open_threshold else fitted.biases * signs
+    return directions * signs[:, None].astype(np.float32), biases, flipped
+
+
+def _scores_by_layer(acts: LayerActivations, directions: np.ndarray) -> Scores:
+    """Scores [layer, example] of one direction per layer, in float64."""
+    return np.stack([a.astype(np.float64) @ d.astype(np.float64) for a, d in zip(acts, directions, strict=True)])
+
+
+def _card(
+    train: SliceData, method: Method, layers: Sequence[int], fit_id: str, seed: int, flipped: np.ndarray
+) -> ProbeCard:
+    plan, groups = train.store.plan, train.store.groups
+    return ProbeCard(
+        fit_id=fit_id,
+        method=method.name,
+        source=method.source,
+        model=plan["model"],
+        model_weights=plan["weights"],
+        dtype=plan["dtype"],
+        train=train.dataset,
+        family=train.family,
+        position=train.store.positions[0],
+        layers=tuple(layers),
+        n_rows=len(train.store.rows),
+        n_questions=None if groups is None else train.n_questions,
+        seed=seed,
+        layer_seeds=tuple(layer_seed(seed, method.name, train.dataset, layer) for layer in layers),
+        sign=method.sign,
+        threshold=method.threshold,
+        flipped=tuple(bool(f) for f in flipped),
+    )
+
+
+def context_id(test: SliceData, probes: Sequence[ProbeFile], scoring: Scoring) -> str:
+    """Everything the rows of a test slice depend on except the layer."""
+    fits = sorted(p.card.fit_id for p in probes)
+    return sha256_json([test.store.plan["plan_id"], fits, scoring.protocol, scoring.seed, scoring.n_resamples])
+
+
+def score_slice(
+    test: SliceData, probes: Sequence[ProbeFile], layers: Sequence[int], results: ResultFolder, scoring: Scoring
+) -> str:
+    """Score every probe on one test slice at the given layers and append the rows. Returns the context they were kept under.
+
+    Layers whose rows are already there are not scored again.
+
+    Raises:
+        StoreError: probes and activations come from different models.
+    """
+    for probe in probes:
+        _same_model(test, probe)
+    context = context_id(test, probes, scoring)
+    todo = sorted(set(layers) - results.layers(test.dataset, test.split, context))
+    if todo:
+        rows, keys, correct = [], [], []
+        for layer in todo:
+            measured = measure_layer(test, probes, layer, scoring)
+            rows += [row for i, p in enumerate(probes) for row in _rows(test, p, layer, measured, i, scoring)]
+            keys += [(p.card.method, p.card.train, layer) for p in probes]
+            correct.append(measured.correct)
+        results.append(test.dataset, test.split, context, rows, keys, np.concatenate(correct))
+    return context
+
+
+def measure_layer(test: SliceData, probes: Sequence[ProbeFile], layer: int, scoring: Scoring) -> Measurement:
+    """All probes on one layer of one test slice: one matrix product, then every metric at once."""
+    store = test.store
+    at_layer = [p.at(layer) for p in probes]
+    directions = np.stack([d for d, _ in at_layer]).astype(np.float64)
+    biases = np.array([b for _, b in at_layer])
+    scores = directions @ store.read(layer).astype(np.float64).T + biases[:, None]
+    return measure(
+        scores, store.labels, store.groups, protocol=scoring.protocol, n_resamples=scoring.n_resamples, seed=scoring.seed
+    )
+
+
+def _same_model(test: SliceData, probe: ProbeFile) -> None:
+    if probe.card.model_weights != test.store.plan["weights"]:
+        raise StoreError(
+            f"probe `{probe.card.method}` on `{probe.card.train}` was fitted on {probe.card.model}, the activations of "
+            f"`{test.dataset}` come from {test.model} with other weights. Fit and evaluate on the same model, or use another --output-dir."
+        )
+
+
+def _rows(
+    test: SliceData, probe: ProbeFile, layer: int, measured: Measurement, index: int, scoring: Scoring
+) -> Iterator[dict[str, Any]]:
+    card = probe.card
+    train = Slice(card.model, f"{card.train}:train", layer, card.position)
+    cell = Cell(card.method, train, test.slice(layer), card.seed)
+    shared = {
+        "model": card.model, "method": cell.method, "seed": cell.seed, "train": card.train, "test": test.dataset,
+        "split": test.split, "layer": layer, "position": card.position, "protocol": scoring.protocol,
+        "sign_source": measured.sign_source, "threshold_source": measured.threshold_source,
+        "flipped": bool(measured.flipped[index]), "n_train": card.n_questions or card.n_rows,
+        "in_distribution": card.train == test.dataset, "related": card.train in test.related, "limited": test.limited,
+        "train_family": card.family, "test_family": test.family,
+    }  # fmt: skip
+    for metric in (measured.accuracy, measured.accuracy_row, measured.auroc):
+        yield {**shared, **_values(metric, index)}
+
+
+def _values(metric: Measure, index: int) -> dict[str, Any]:
+    defined = metric.reason[index] is None
+    return {
+        "metric": metric.name,
+        "value": float(metric.value[index]) if defined else None,
+        "ci_low": float(metric.low[index]) if defined else None,
+        "ci_high": float(metric.high[index]) if defined else None,
+        "ci_kind": metric.ci_kind[index] if defined else None,
+        "n": metric.n,
+        "n_kind": metric.n_kind,
+        "chance": metric.chance if np.isfinite(metric.chance) else None,
+        "reason": metric.reason[index],
+    }
