@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from probeshift.datasets import Dataset
-from probeshift.experiments.inputs import DataSettings, ModelSettings, Workspace, load_datasets
+from probeshift.experiments.inputs import DataSettings, ModelSettings, Settings, Workspace, load_datasets
 from probeshift.layers import REFERENCE_DEPTH, parse_layers, sampled_layers
 from probeshift.provenance import environment, publish
 
@@ -28,21 +26,29 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
+# Choices of one evaluation; a later one does not inherit them.
+_EVALUATE_ONLY: Any = {"protocol": True, "n_resamples": True, "output_dir": True, "data": {"eval_limit"}}
 
-class CrossdataSettings(BaseModel):
+
+class CrossdataSettings(Settings):
     """A whole comparison. Saved beside its results, so that later steps need only the model's name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: ModelSettings
     data: DataSettings = DataSettings()
     layer_skip: int = 2
-    layers: str | None = None
+    """Store and train every Nth layer, always including the one at three quarters of the depth."""
+    store_layers: str | None = None
+    """Layers to store and train instead: all, 0.75, -1, 4,8 or 0:32:2."""
     methods: tuple[str, ...] = ("dim", "random")
+    """Probe methods, separated by commas."""
     protocol: Literal["strict", "published"] = "strict"
+    """strict: sign and threshold from training data. published: as in the literature, from the evaluation labels."""
     seed: int = 0
+    """Seed of everything random: probes and resamples."""
     n_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
     output_dir: Path = Path("output/comparison")
+    """Results go to a folder of the model's name below this one."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Comparison:
 
     def layers(self, also: Sequence[int] = ()) -> tuple[int, ...]:
         """Layers whose activations are stored: every `layer_skip`-th, or as given, and those asked for besides."""
-        n_layers, asked = self.workspace.info.n_layers, self.settings.layers
+        n_layers, asked = self.workspace.info.n_layers, self.settings.store_layers
         stored = parse_layers(asked, n_layers) if asked else sampled_layers(n_layers, self.settings.layer_skip)
         return tuple(sorted({*stored, *also}))
 
@@ -176,9 +182,10 @@ def _evaluation_lines(rows: pd.DataFrame) -> list[str]:
 
 
 def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str, contexts: Sequence[Any] = ()) -> None:
-    """Settings for the next step, and the manifest: who made these files from what."""
+    """The settings `evaluate` starts from, and the manifest: who made these files from what."""
     folder = comparison.results.folder
-    publish(folder / "settings.json", comparison.settings.model_dump_json(indent=1))
+    if step == "extract":
+        publish(folder / "settings.json", comparison.settings.model_dump_json(indent=1, exclude=_EVALUATE_ONLY))
     stores = [
         {"dataset": s.dataset, "split": s.split, "store": str(s.store.folder), "rows": len(s.store.rows),
          "questions": s.n_questions, **{k: s.store.plan[k] for k in ("plan_id", "dtype", "tokens", "truncated_rows")}}
@@ -191,5 +198,41 @@ def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str,
     }  # fmt: skip
     plan = slices[0].store.plan
     model = {k: plan[k] for k in ("model", "revision", "weights", "config", "tokenizer", "chat_template", "template", "special_tokens")}
-    manifest = {"step": step, "made": environment(), "model": model, "datasets": data, "stores": stores, "contexts": list(contexts)}
+    settings = comparison.settings.model_dump(mode="json")
+    manifest = {"step": step, "settings": settings, "made": environment(), "model": model, "datasets": data, "stores": stores, "contexts": list(contexts)}
     publish(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+def saved_settings(model: str, output_dir: Path | None) -> dict[str, Any]:
+    """The settings of this model's last `extract`, for the steps after it; nothing when there was none."""
+    where = {"output_dir": output_dir} if output_dir else {}
+    path = result_folder(CrossdataSettings(model=ModelSettings(model=model), **where)).folder / "settings.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def plan(settings: CrossdataSettings, splits: Sequence[str]) -> dict[str, Any]:
+    """What a comparison will cost, part by part and in all. Loads no weights."""
+    import shutil
+
+    from probeshift.extraction import estimate, plan_line
+    from probeshift.provenance import cache_root
+
+    comparison = Comparison.open(settings)
+    layers = comparison.layers()
+    jobs = comparison.jobs(splits, layers)
+    parts = []
+    for dataset, split, job in jobs:
+        questions = len({s["group"] or s["row_id"] for s in job.plan.rows})
+        parts.append({"dataset": dataset.name, "split": split, "questions": questions, **plan_line(job.plan), "tokens_left": job.tokens_left})
+    left = sum(p["tokens_left"] for p in parts)
+    options = comparison.workspace.options(layers)
+    cost = estimate(left, comparison.workspace.info, options)
+    root = next(p for p in (cache_root(), *cache_root().parents) if p.exists())
+    n_train = sum(not d.spec.eval_only for d in comparison.datasets.values())
+    probes = n_train * len(settings.methods) * len(layers)
+    return {
+        "model": comparison.workspace.info.name, "layers": list(layers), "dtype": options.dtype, "device": options.device,
+        "parts": parts, "bytes": sum(p["bytes"] for p in parts), "bytes_left": sum(p["bytes"] for p in parts if p["tokens_left"]),
+        "bytes_free": shutil.disk_usage(root).free, "tokens_left": left, "seconds": cost.seconds, "seconds_basis": cost.basis,
+        "memory_bytes": cost.memory_bytes, "probes": probes, "cells": probes * sum(s != "train" for _, s, _ in jobs),
+    }  # fmt: skip

@@ -23,52 +23,92 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class OwnFile(BaseModel):
+class Settings(BaseModel):
+    """Strict settings: unknown keys are refused, and the text below a field is its help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class OwnFile(Settings):
     """A user's own table of statements."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     path: Path
+    """Your table of statements: csv, tsv, json, jsonl or parquet. May be given several times."""
     text_column: str = "text"
+    """Column of your table that holds the statement."""
     label_column: str = "label"
+    """Column that says whether the statement is true."""
     group_column: str | None = None
+    """Column that names the question a row answers."""
     split_column: str | None = None
+    """Column that says train, selection or test; without it rows are split by hash."""
     true_label: str | None = None
+    """The label that means true, when labels are two words."""
 
 
-class ModelSettings(BaseModel):
-    """Which model, and how it is loaded and run. None means: decided from the hardware and recorded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ModelSettings(Settings):
+    """Which model, and how it is loaded and run. `auto` and None are decided from the hardware and recorded."""
 
     model: str
+    """Short name (see `probeshift models`), hub id, local folder or .gguf file."""
     revision: str | None = None
+    """Hub revision."""
     dtype: str = "auto"
+    """auto, float32, bfloat16 or float16. auto: bfloat16 where the hardware has it."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
     device_map: str | None = None
+    """`auto` spreads a model that is larger than one GPU."""
     quantization: Literal["8bit", "4bit"] | None = None
+    """8bit or 4bit weights (needs bitsandbytes)."""
     trust_remote_code: bool = False
-    batch_size: int | None = None
+    """Run code that comes with the checkpoint."""
+    batch_size: int | str | None = None
+    """Most prompts in one forward; `auto` lets the token budget decide."""
     batch_tokens: int | None = None
+    """Most tokens in one forward."""
     max_tokens: int | None = None
+    """Cut longer prompts from the left (counted and reported); without it they are refused."""
     special_tokens: bool = True
+    """Let the tokenizer add its special tokens (BOS), as it does by default."""
     reuse_prefixes: bool = True
+    """Compute a prefix shared by several prompts once."""
+
+    @property
+    def max_rows(self) -> int | None:
+        """`batch_size` as a number, None for auto.
+
+        Raises:
+            UsageError: it is neither `auto` nor a number above 0.
+        """
+        if self.batch_size in (None, "auto"):
+            return None
+        if str(self.batch_size).isdigit() and int(self.batch_size) > 0:
+            return int(self.batch_size)
+        raise UsageError(f"--batch-size must be `auto` or a whole number above 0, got `{self.batch_size}`.")
 
 
-class DataSettings(BaseModel):
+class DataSettings(Settings):
     """Which statements, and how many questions of each split."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     datasets: tuple[str, ...] = MISSION_DATASETS
+    """Dataset names, separated by commas (see `probeshift datasets`)."""
     files: tuple[OwnFile, ...] = ()
+    """Own tables beside the datasets."""
     data_dir: Path | None = None
+    """Folder with dataset files in their published layouts (also: PROBESHIFT_DATA)."""
     source: Literal["auto", "local", "hub"] = "auto"
+    """Where to look for datasets."""
     split_by: Literal["question", "entity"] = "question"
+    """question: as published. entity: a city, word or article stays on one side."""
     skip_missing: bool = False
+    """Leave out datasets that are not on this machine instead of stopping."""
     train_limit: int = 400
+    """Training questions per dataset."""
     selection_limit: int = 200
+    """Questions per dataset for choosing layers and ceilings."""
     eval_limit: int = 2000
+    """Test questions per dataset."""
 
     def limit(self, split: str) -> int:
         return {"train": self.train_limit, "selection": self.selection_limit, "test": self.eval_limit}[split]
@@ -144,7 +184,7 @@ class Workspace:
             special_tokens=s.special_tokens,
             max_tokens=s.max_tokens,
             batch_tokens=s.batch_tokens,
-            batch_size=s.batch_size,
+            batch_size=s.max_rows,
             reuse_prefixes=s.reuse_prefixes and self.info.causal,
         )
 

@@ -1,0 +1,3 @@
+from probeshift.cli import main
+
+main()

@@ -1,0 +1,174 @@
+"""`probeshift crossdata ...`, `probeshift demo` and `probeshift plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from probeshift.cli.console import duration, print_json, print_table, progress, say, size
+from probeshift.cli.options import checked, options_from, pick
+from probeshift.errors import UsageError
+from probeshift.experiments import crossdata, demo as demo_recipe
+from probeshift.experiments.crossdata import CrossdataSettings
+from probeshift.experiments.inputs import DataSettings, ModelSettings, OwnFile
+
+app = typer.Typer(help="Truth probes across datasets: train on one, test on every other.", no_args_is_help=True)
+
+OwnData = Annotated[list[Path] | None, typer.Option("--data", help="Your own table of statements (csv, tsv, json, jsonl, parquet); repeatable.", rich_help_panel="Your own data")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+_ALL = (ModelSettings, DataSettings, OwnFile, CrossdataSettings)
+_SKIP = ("path",)
+
+
+def _settings(given: dict[str, Any], data: list[Path] | None, *, continues: bool = False) -> CrossdataSettings:
+    """Command line over (when the step continues an `extract`) the settings saved by it over defaults."""
+    if "model" not in given:
+        raise UsageError("--model is missing. Try --model smollm2-135m, or see `probeshift models`.")
+    saved = crossdata.saved_settings(given["model"], given.get("output_dir")) if continues else {}
+    merged = {**saved, **pick(given, CrossdataSettings)}
+    merged["model"] = {**saved.get("model", {}), **pick(given, ModelSettings)}
+    merged["data"] = {**saved.get("data", {}), **pick(given, DataSettings)}
+    if data:
+        merged["data"]["files"] = [{"path": path, **pick(given, OwnFile)} for path in data]
+        if "datasets" not in given and not saved:
+            merged["data"]["datasets"] = ()
+    return checked(CrossdataSettings, merged)
+
+
+@app.command()
+@options_from(*_ALL, skip=_SKIP)
+def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False) -> None:
+    """Read training activations and fit every probe.
+
+    Example: probeshift crossdata extract --model qwen3-4b --layer-skip 2
+    """
+    settings = _settings(given, data)
+    if dry_run:
+        return _print_plan(crossdata.plan(settings, ("train", "selection")), as_json=False)
+    with progress() as on_progress:
+        probes = crossdata.extract(settings, on_progress=on_progress)
+    folder = crossdata.result_folder(settings).folder
+    say(f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers")
+    print(folder / "probe_vectors.jsonl")
+
+
+LayerDepth = Annotated[float | None, typer.Option("--layer-depth", help="Evaluate the layer at this fraction of the depth.", show_default="0.75")]
+Layers = Annotated[str | None, typer.Option("--layers", help="Layers to evaluate instead: all (that are stored), -1, 4,8 or 0:32:2.")]
+
+
+@app.command()
+@options_from(*_ALL, skip=_SKIP)
+def evaluate(
+    given: dict[str, Any], layer_depth: LayerDepth = None, layers: Layers = None, data: OwnData = None, dry_run: DryRun = False
+) -> None:
+    """Score every probe on every test set, with intervals.
+
+    Example: probeshift crossdata evaluate --model qwen3-4b --eval-limit 200 --layers all
+    """
+    settings = _settings(given, data, continues=True)
+    if dry_run:
+        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json=False)
+    asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
+    with progress() as on_progress:
+        rows = crossdata.evaluate(settings, layers=asked, on_progress=on_progress)
+    folder = crossdata.result_folder(settings).folder
+    undefined = int(rows["value"].isna().sum())
+    say(f"{len(rows)} rows, {undefined} undefined (the reason is in each row)")
+    for name in ("probe_evaluate-v2.jsonl", "results.parquet", "results.csv"):
+        print(folder / name)
+
+
+FigureLayer = Annotated[int | None, typer.Option("--layer", help="Layer to draw.", show_default="auto: best on the selection split")]
+FigureMethod = Annotated[str, typer.Option("--method", help="Probe method to draw.")]
+Import = Annotated[Path | None, typer.Option("--import", help="Draw original result files (probe_evaluate-v2.jsonl or a folder of them) instead.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Model whose results are drawn.")]
+OutputDir = Annotated[Path | None, typer.Option("--output-dir", help="Where results are.", show_default="output/comparison")]
+
+
+@app.command()
+def visualize(
+    model: Model = None, layer: FigureLayer = None, method: FigureMethod = "dim", imported: Import = None,
+    output_dir: OutputDir = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Draw the train x eval matrices and the layer curve from saved rows.
+
+    Example: probeshift crossdata visualize --model qwen3-4b --layer 35
+    """
+    from probeshift.report.crossdata import draw, draw_imported
+
+    if imported is not None:
+        _print_pages(draw_imported(imported, output_dir or Path("output/imported"), layer), as_json)
+        return
+    if model is None:
+        raise UsageError("--model is missing. Name the model you evaluated, or --import a result file.")
+    settings = checked(CrossdataSettings, {"model": {"model": model}, **({"output_dir": output_dir} if output_dir else {})})
+    _print_pages(draw(crossdata.result_folder(settings), method=method, layer=layer), as_json)
+
+
+@app.command()
+@options_from(*_ALL, skip=_SKIP)
+def run(given: dict[str, Any], data: OwnData = None, layers: Layers = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """extract, evaluate and visualize in one go.
+
+    Example: probeshift crossdata run --model ./my-model --data mine.csv --text-column claim --datasets facts_cities
+    """
+    settings = _settings(given, data)
+    if dry_run:
+        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json)
+    _run(settings, layers or "all", as_json)
+
+
+def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
+    from probeshift.report.crossdata import draw
+
+    with progress() as on_progress:
+        crossdata.extract(settings, on_progress=on_progress)
+        crossdata.evaluate(settings, layers=layers, on_progress=on_progress)
+    _print_pages(draw(crossdata.result_folder(settings)), as_json)
+
+
+def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:
+    """A real model on five bundled truth datasets: extract, train, evaluate, draw. No network, no key, no GPU.
+
+    Example: probeshift demo
+    """
+    _run(demo_recipe.settings(output_dir), "all", as_json)
+
+
+@options_from(*_ALL, skip=_SKIP)
+def plan(given: dict[str, Any], data: OwnData = None, as_json: AsJson = False) -> None:
+    """Rows, tokens, bytes, time and memory of a comparison, without loading weights.
+
+    Example: probeshift plan --model smollm2-135m --datasets facts_cities,facts_translations
+    """
+    _print_plan(crossdata.plan(_settings(given, data), ("train", "selection", "test")), as_json)
+
+
+def _print_plan(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return print_json(report)
+    rows = [
+        (f"{p['dataset']} {p['split']}", f"{p['questions']:,}", f"{p['rows']:,}", f"{p['tokens_text']:,}", f"{p['tokens_computed']:,}",
+         f"{p['padding_share']:.1%}", size(p["bytes"]), "ready" if p["tokens_left"] == 0 else f"{p['tokens_left']:,} left")
+        for p in report["parts"]
+    ]  # fmt: skip
+    columns = ("extraction", "questions", "rows", "tokens in text", "computed", "padding", "stored", "state")
+    print_table(f"{report['model']}, {len(report['layers'])} layers, {report['dtype']} on {report['device']}", columns, rows)
+    print(f"to store     {size(report['bytes_left'])} of {size(report['bytes'])} (free: {size(report['bytes_free'])})")
+    print(f"to compute   {report['tokens_left']:,} tokens, about {duration(report['seconds'])} by {report['seconds_basis']}")
+    print(f"peak memory  about {size(report['memory_bytes'])}")
+    print(f"probes       {report['probes']:,}, cells {report['cells']:,}")
+
+
+def _print_pages(pages: Any, as_json: bool) -> None:
+    if as_json:
+        return print_json(pages.to_json())
+    for title, columns, rows in pages.tables:
+        print_table(title, columns, rows)
+    for note in pages.notes:
+        print(note)
+    for path in pages.paths:
+        print(path)
