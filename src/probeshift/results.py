@@ -11,7 +11,7 @@ A *context* names everything a row depends on except its layer; rows of other co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,10 +145,12 @@ class ResultFolder:
         """
         import pandas as pd
 
-        found = [pd.read_parquet(path) for key in contexts for path in self.parts(*key)]
+        keys = list(contexts)
+        found = [pd.read_parquet(path) for key in keys for path in self.parts(*key)]
         if not found:
             raise StoreError(f"{self.folder} holds no results yet. Run `probeshift crossdata evaluate` first.")
         rows = pd.concat([f.dropna(axis=1, how="all") for f in found], ignore_index=True).reindex(columns=list(ROW_COLUMNS))
+        publish(self.folder / "contexts.json", json.dumps(keys))
         publish(self.folder / "results.parquet", rows.to_parquet(index=False))
         publish(self.folder / "results.csv", rows.to_csv(index=False))
         return rows
@@ -166,11 +168,16 @@ class ResultFolder:
             raise StoreError(f"{self.folder} holds no results. Run `probeshift crossdata evaluate` first.")
         return pd.read_parquet(path)
 
+    def correct(self, split: str = "test") -> dict[tuple[str, str, int, str], np.ndarray]:
+        """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined."""
+        path = self.folder / "contexts.json"
+        keys = [k for k in json.loads(path.read_text()) if k[1] == split] if path.exists() else []
+        return {(*probe, test): won for test, _, context in keys for part in self.parts(test, split, context) for probe, won in _read_correct(part)}
 
-def read_correct(path: Path) -> tuple[list[tuple[str, str, int]], Correct]:
-    """Which questions each probe won, from the file beside a part: (method, train, layer) keys and [probe, unit]."""
+
+def _read_correct(part: Path) -> Iterator[tuple[tuple[str, str, int], np.ndarray]]:
     from safetensors import safe_open
 
-    with safe_open(path.with_suffix(".safetensors"), framework="numpy") as file:
-        keys = [tuple(k) for k in json.loads(file.metadata()["probes"])]
-        return keys, file.get_tensor("correct").astype(np.float64)
+    with safe_open(part.with_suffix(".safetensors"), framework="numpy") as file:
+        probes = [tuple(k) for k in json.loads(file.metadata()["probes"])]
+        yield from zip(probes, file.get_tensor("correct").astype(np.float64), strict=True)

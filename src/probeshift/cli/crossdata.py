@@ -11,7 +11,7 @@ from probeshift.cli.console import duration, print_json, print_table, progress, 
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
 from probeshift.experiments import crossdata, demo as demo_recipe
-from probeshift.experiments.crossdata import CrossdataSettings
+from probeshift.experiments.crossdata import Comparison, CrossdataSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings, OwnFile
 
 app = typer.Typer(help="Truth probes across datasets: train on one, test on every other.", no_args_is_help=True)
@@ -49,7 +49,7 @@ def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     if dry_run:
         return _print_plan(crossdata.plan(settings, ("train", "selection")), as_json=False)
     with progress() as on_progress:
-        probes = crossdata.extract(settings, on_progress=on_progress)
+        probes = crossdata.extract(Comparison.open(settings), on_progress=on_progress)
     folder = crossdata.result_folder(settings).folder
     say(f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers")
     print(folder / "probe_vectors.jsonl")
@@ -73,7 +73,7 @@ def evaluate(
         return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json=False)
     asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
     with progress() as on_progress:
-        rows = crossdata.evaluate(settings, layers=asked, on_progress=on_progress)
+        rows = crossdata.evaluate(Comparison.open(settings), layers=asked, on_progress=on_progress)
     folder = crossdata.result_folder(settings).folder
     undefined = int(rows["value"].isna().sum())
     say(f"{len(rows)} rows, {undefined} undefined (the reason is in each row)")
@@ -124,9 +124,10 @@ def run(given: dict[str, Any], data: OwnData = None, layers: Layers = None, dry_
 def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
     from probeshift.report.crossdata import draw
 
+    comparison = Comparison.open(settings)
     with progress() as on_progress:
-        crossdata.extract(settings, on_progress=on_progress)
-        crossdata.evaluate(settings, layers=layers, on_progress=on_progress)
+        crossdata.extract(comparison, on_progress=on_progress)
+        crossdata.evaluate(comparison, layers=layers, on_progress=on_progress)
     _print_pages(draw(crossdata.result_folder(settings)), as_json)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,6 +58,7 @@ class Comparison:
     settings: CrossdataSettings
     workspace: Workspace
     datasets: dict[str, Dataset]
+    opened: dict[tuple[str, str, tuple[int, ...]], SliceData] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: CrossdataSettings) -> Comparison:
@@ -79,6 +80,23 @@ class Comparison:
         wanted = [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
         return [(d, s, self.workspace.prepare(d, s, data.limit(s), layers)) for d, s in wanted]
 
+    def read(self, splits: Sequence[str], layers: tuple[int, ...], on_progress: Progress | None) -> list[SliceData]:
+        """The activations of each dataset's splits, extracted where they are missing; those read before are kept open."""
+        from probeshift.extraction import extract as run_extraction
+        from probeshift.shift import SliceData
+
+        wanted = [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
+        with self.workspace.loader() as load:
+            for dataset, split in wanted:
+                if (dataset.name, split, layers) in self.opened:
+                    continue
+                job = self.workspace.prepare(dataset, split, self.settings.data.limit(split), layers)
+                store = run_extraction(job, load, on_progress=on_progress)
+                limited = len(store.rows) < len(dataset.split(split))
+                related = frozenset(dataset.spec.related)
+                self.opened[dataset.name, split, layers] = SliceData(dataset.name, split, store, dataset.spec.family, related, limited)
+        return [self.opened[d.name, s, layers] for d, s in wanted]
+
 
 def result_folder(settings: CrossdataSettings) -> ResultFolder:
     """Where a model's files go: `<output_dir>/<model>/`."""
@@ -88,11 +106,10 @@ def result_folder(settings: CrossdataSettings) -> ResultFolder:
     return ResultFolder(settings.output_dir / folder_name(resolve(settings.model.model).name))
 
 
-def extract(settings: CrossdataSettings, *, on_progress: Progress | None = None) -> list[ProbeFile]:
+def extract(comparison: Comparison, *, on_progress: Progress | None = None) -> list[ProbeFile]:
     """Store training and selection activations and fit all probes; writes `probe_vectors.jsonl`."""
-    comparison = Comparison.open(settings)
     layers = comparison.layers()
-    slices = _read(comparison, ("train", "selection"), layers, on_progress)
+    slices = comparison.read(("train", "selection"), layers, on_progress)
     probes = _fit(comparison, slices, layers)
     _save_run(comparison, slices, step="extract")
     publish(comparison.results.folder / "probe_vectors.jsonl", "".join(_vector_lines(probes)))
@@ -100,15 +117,15 @@ def extract(settings: CrossdataSettings, *, on_progress: Progress | None = None)
 
 
 def evaluate(
-    settings: CrossdataSettings, *, layers: str = str(REFERENCE_DEPTH), on_progress: Progress | None = None
+    comparison: Comparison, *, layers: str = str(REFERENCE_DEPTH), on_progress: Progress | None = None
 ) -> pd.DataFrame:
     """Score all probes on all selection and test splits at the given layers; writes the result files and returns the rows."""
     from probeshift.shift import Scoring, score_slice
 
-    comparison = Comparison.open(settings)
+    settings = comparison.settings
     asked = comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
     stored = comparison.layers(also=asked)
-    slices = _read(comparison, ("train", "selection", "test"), stored, on_progress)
+    slices = comparison.read(("train", "selection", "test"), stored, on_progress)
     probes = _fit(comparison, slices, stored)
     scoring = Scoring(settings.protocol, settings.seed, settings.n_resamples)
     tested = [s for s in slices if s.split != "train"]
@@ -121,22 +138,6 @@ def evaluate(
     _save_run(comparison, slices, step="evaluate", contexts=contexts)
     publish(comparison.results.folder / "probe_evaluate-v2.jsonl", "".join(_evaluation_lines(rows)))
     return rows
-
-
-def _read(
-    comparison: Comparison, splits: Sequence[str], layers: tuple[int, ...], on_progress: Progress | None
-) -> list[SliceData]:
-    from probeshift.extraction import extract as run_extraction
-    from probeshift.shift import SliceData
-
-    found = []
-    with comparison.workspace.loader() as load:
-        for dataset, split, job in comparison.jobs(splits, layers):
-            store = run_extraction(job, load, on_progress=on_progress)
-            limited = len(store.rows) < len(dataset.split(split))
-            related = frozenset(dataset.spec.related)
-            found.append(SliceData(dataset.name, split, store, dataset.spec.family, related, limited))
-    return found
 
 
 def _fit(comparison: Comparison, slices: Sequence[SliceData], layers: tuple[int, ...]) -> list[ProbeFile]:

@@ -169,6 +169,12 @@ class Workspace:
 
         return load_tokenizer(self.info)
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        from probeshift.extraction import identify
+
+        return identify(self.info, self.tokenizer)
+
     def options(self, layers: tuple[int, ...]) -> ExtractionOptions:
         from probeshift.extraction import ExtractionOptions
         from probeshift.models import choose_device, choose_dtype
@@ -200,8 +206,9 @@ class Workspace:
         if not statements:
             raise UsageError(f"dataset `{dataset.name}` has no {split} rows ({dataset.split_rule}). Give it more rows or another split column.")
         label = f"{dataset.name}-{split}"
-        any_dtype = self.settings.dtype == "auto"
-        return prepare(statements, self.info, self.tokenizer, self.options(layers), label=label, any_dtype=any_dtype)
+        auto = self.settings.dtype == "auto"
+        options = self.options(layers)
+        return prepare(statements, self.info, self.tokenizer, options, label=label, any_dtype=auto, identity=self.identity)
 
     @contextmanager
     def loader(self) -> Iterator[Callable[[], LanguageModel]]:

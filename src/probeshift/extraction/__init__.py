@@ -3,7 +3,7 @@
 from probeshift.extraction.batching import Batch, cut_batches, cut_shards, share_prefixes
 from probeshift.extraction.estimate import Cost, estimate, plan_line
 from probeshift.extraction.forward import BatchReader
-from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
+from probeshift.extraction.plan import ExtractionOptions, Plan, identify, make_plan
 from probeshift.extraction.run import Extraction, Progress, extract, known_rates, prepare, rate_key
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "cut_shards",
     "estimate",
     "extract",
+    "identify",
     "known_rates",
     "make_plan",
     "plan_line",

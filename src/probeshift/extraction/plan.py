@@ -120,8 +120,24 @@ class Plan:
         publish(folder / "plan.json", json.dumps(record, ensure_ascii=False, indent=1))
 
 
-def make_plan(statements: Sequence[Statement], info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> Plan:
-    """Tokenise once, drop repeats, group, sort and cut.
+def identify(info: ModelInfo, tokenizer: Any) -> dict[str, Any]:
+    """Hashes of what computes the activations, whatever the model is called; takes a moment, so make it once per job."""
+    return {
+        "weights": weight_hash(info),
+        "config": info.config_hash,
+        "tokenizer": tokenizer_hash(tokenizer),
+        "chat_template": template_hash(tokenizer),
+    }
+
+
+def make_plan(
+    statements: Sequence[Statement],
+    info: ModelInfo,
+    tokenizer: Any,
+    options: ExtractionOptions,
+    identity: dict[str, Any] | None = None,
+) -> Plan:
+    """Tokenise once, drop repeats, group, sort and cut. `identity` is `identify(info, tokenizer)` where it is at hand.
 
     Raises:
         UsageError: nothing to extract, an unknown layer or position, or prompts longer than the model's context.
@@ -136,10 +152,9 @@ def make_plan(statements: Sequence[Statement], info: ModelInfo, tokenizer: Any, 
     rows = [_row(s, len(i), index[i], c) for s, i, c in zip(statements, ids, cut, strict=True)]
     batches, shards = _cut(sequences, info, options)
     positions = tuple((len(s) - 1,) for s in sequences)  # `last`; pads never enter, so it needs no mask
-    identity = _identity(info, tokenizer, options)
-    content = {**identity, "rows": rows, "sequences": sha256_json(sequences)}
-    header = {**identity, **_header(info, tokenizer, options)}
-    return Plan(sha256_json(content)[:24], header, rows, sequences, positions, batches, shards, sum(cut))
+    asked = {**(identity or identify(info, tokenizer)), **_asked(options)}
+    content_id = sha256_json({**asked, "rows": rows, "sequences": sha256_json(sequences)})[:24]
+    return Plan(content_id, {**asked, **_header(info, options)}, rows, sequences, positions, batches, shards, sum(cut))
 
 
 def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[TokenIds]:
@@ -213,13 +228,10 @@ def _cut(
     return batches, cut_shards(batches, lengths, max_sequences=rows, max_tokens=SHARD_TOKENS[options.device])
 
 
-def _identity(info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> dict[str, Any]:
-    """What makes two extractions the same up to rounding, whatever the model was called or the batches were."""
+def _asked(options: ExtractionOptions) -> dict[str, Any]:
+    """The options that change the numbers by more than rounding."""
     return {
         "format_version": FORMAT_VERSION,
-        "weights": weight_hash(info),
-        "config": info.config_hash,
-        "tokenizer": tokenizer_hash(tokenizer),
         "quantization": options.quantization,
         "special_tokens": options.special_tokens,
         "positions": [options.position],
@@ -227,11 +239,10 @@ def _identity(info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> di
     }
 
 
-def _header(info: ModelInfo, tokenizer: Any, options: ExtractionOptions) -> dict[str, Any]:
+def _header(info: ModelInfo, options: ExtractionOptions) -> dict[str, Any]:
     return {
         "model": info.name,
         "revision": info.revision,
-        "chat_template": template_hash(tokenizer),
         "template": "none: raw text",
         "d_model": info.d_model,
         "n_layers": info.n_layers,

@@ -61,6 +61,7 @@ def prepare(
     *,
     label: str,
     any_dtype: bool = False,
+    identity: dict[str, Any] | None = None,
     root: Path | None = None,
 ) -> Extraction:
     """Make the plan and look for a finished store that already answers it. Loads no weights.
@@ -68,7 +69,7 @@ def prepare(
     A finished store answers when it holds the same content at all wanted layers, in the wanted dtype (or, with `any_dtype`,
     in whichever it was computed).
     """
-    plan = make_plan(statements, info, tokenizer, options)
+    plan = make_plan(statements, info, tokenizer, options, identity)
     home = (root or cache_root() / "activations") / folder_name(info.name)
     folder = home / f"{label}-{plan.plan_id}"
     return Extraction(label, plan, options, folder, _find_finished(home, plan, options, any_dtype))

@@ -16,7 +16,7 @@ from probeshift.probes.probe import Fitted, Method, TrainingSet
 
 def fit_dim(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """Mean difference per layer; `seeds` are unused, the fit is deterministic."""
-    labels = torch.from_numpy(training.labels)
+    labels = torch.tensor(training.labels)
     acts = torch.from_numpy(training.acts)
     # float64: with massive activations the float32 sum of one coordinate outweighs the signal of the others
     true, false = acts[:, labels].double().mean(1), acts[:, ~labels].double().mean(1)

@@ -1,0 +1,1 @@
+"""Pages and figures, drawn from saved tables alone: nothing here runs a model, fits a probe or measures anything."""
