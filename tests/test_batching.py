@@ -23,7 +23,9 @@ def saved(sequences, groups):
 
 
 def usable_prefix(members):
-    common = next((i for i, tokens in enumerate(zip(*members, strict=False)) if len(set(tokens)) > 1), min(map(len, members)))
+    common = next(
+        (i for i, tokens in enumerate(zip(*members, strict=False)) if len(set(tokens)) > 1), min(map(len, members))
+    )
     return max(0, min(common, min(map(len, members)) - MIN_SUFFIX) // PREFIX_STEP * PREFIX_STEP)
 
 
@@ -42,7 +44,10 @@ def partitions(items):
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_grouping_saves_more_tokens(seed):
     sequences = questions(2, options=3, longest=70, seed=seed)
-    best = max(sum(usable_prefix([sequences[i] for i in g]) * (len(g) - 1) for g in p) for p in partitions(list(range(len(sequences)))))
+    best = max(
+        sum(usable_prefix([sequences[i] for i in g]) * (len(g) - 1) for g in p)
+        for p in partitions(list(range(len(sequences))))
+    )
     assert saved(sequences, share_prefixes(sequences)) == best
 
 
@@ -72,7 +77,9 @@ def test_a_sequence_longer_than_the_budget_runs_alone():
 def test_sharing_prefixes_computes_fewer_tokens_than_not_sharing():
     sequences = questions(100, options=4)
     lengths = [len(s) for s in sequences]
-    shared, plain = (sum(b.tokens(lengths) for b in cut_batches(sequences, budget=2048, reuse_prefixes=r)) for r in (True, False))
+    shared, plain = (
+        sum(b.tokens(lengths) for b in cut_batches(sequences, budget=2048, reuse_prefixes=r)) for r in (True, False)
+    )
     assert shared < plain / 2
     # the twin: sequences that share nothing gain nothing
     alone = [tuple([i] * 40) for i in range(50)]
@@ -100,13 +107,18 @@ def test_shards_hold_whole_batches_in_order():
     assert list(itertools.chain.from_iterable(shards)) == list(range(len(batches)))
     assert len(shards) > 2
     for shard in shards:
-        small = sum(len(batches[b].sequences) for b in shard) <= 25 and sum(batches[b].tokens(lengths) for b in shard) <= 2000
+        small = (
+            sum(len(batches[b].sequences) for b in shard) <= 25
+            and sum(batches[b].tokens(lengths) for b in shard) <= 2000
+        )
         assert small or len(shard) == 1
 
 
 def test_padding_stays_small_on_mixed_lengths():
     draw = random.Random(1)
-    sequences = [tuple(draw.randrange(1000) for _ in range(int(draw.lognormvariate(4.1, 0.6)) + 5)) for _ in range(2000)]
+    sequences = [
+        tuple(draw.randrange(1000) for _ in range(int(draw.lognormvariate(4.1, 0.6)) + 5)) for _ in range(2000)
+    ]
     lengths = [len(s) for s in sequences]
     computed = sum(b.tokens(lengths) for b in cut_batches(sequences, budget=sum(lengths) // 50))
     assert computed <= 1.03 * sum(lengths)  # the reference's figure for this rule is 1.02

@@ -141,7 +141,9 @@ def test_a_finished_store_loads_no_model():
     folder = tiny_models.shared("llama")
     first = run(folder, 30)
     info = describe(str(folder))
-    job = prepare(statements(30), info, load_tokenizer(info), ExtractionOptions(layers=(1, 2), dtype="float32"), label="toy-train")
+    job = prepare(
+        statements(30), info, load_tokenizer(info), ExtractionOptions(layers=(1, 2), dtype="float32"), label="toy-train"
+    )
     assert job.tokens_left == 0
 
     def never():
@@ -211,7 +213,9 @@ def test_activations_that_overflow_are_refused_by_name(tmp_path):
         model.blocks[2].mlp.down_proj.weight.data.fill_(float("inf"))
         return model
 
-    job = prepare(statements(4), info, load_tokenizer(info), ExtractionOptions(layers=(1, 2), dtype="float32"), label="toy")
+    job = prepare(
+        statements(4), info, load_tokenizer(info), ExtractionOptions(layers=(1, 2), dtype="float32"), label="toy"
+    )
     with pytest.raises(StoreError, match="not finite at layer 2 for toy row"):
         extract(job, loud)
 

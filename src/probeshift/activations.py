@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TAG_OF = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "int64": "I64"}
-_TAGS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "I64": np.dtype("<i8")}
+_TAGS: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "I64": np.dtype("<i8"),
+}
 
 
 def tensor_name(layer: int) -> str:
@@ -47,7 +52,13 @@ def shard_paths(folder: Path, shard: int) -> tuple[Path, Path]:
 
 
 def write_shard(
-    folder: Path, shard: int, layers: dict[int, np.ndarray], sequences: np.ndarray, *, dtype: str, record: dict[str, Any]
+    folder: Path,
+    shard: int,
+    layers: dict[int, np.ndarray],
+    sequences: np.ndarray,
+    *,
+    dtype: str,
+    record: dict[str, Any],
 ) -> None:
     """Publish one finished shard: the tensor file first, then the sidecar that makes it count.
 
@@ -118,10 +129,17 @@ def finish(folder: Path, n_shards: int, n_sequences: int) -> None:
         path, sidecar = shard_paths(folder, shard)
         np.add.at(seen, read_tensor(path, "sequence"), 1)
         record = json.loads(sidecar.read_text())
-        shards.append({"file": path.name, "sha256": record["sha256"], "bytes": record["bytes"], "sequences": record["sequences"]})
+        shards.append(
+            {"file": path.name, "sha256": record["sha256"], "bytes": record["bytes"], "sequences": record["sequences"]}
+        )
     if not (seen == 1).all():
-        raise StoreError(f"{folder}: {int((seen != 1).sum())} of {n_sequences} sequences are not stored exactly once. Delete the folder and run again.")
-    publish(folder / "index.json", json.dumps({"format_version": FORMAT_VERSION, "shards": shards, "made": environment()}, indent=1))
+        raise StoreError(
+            f"{folder}: {int((seen != 1).sum())} of {n_sequences} sequences are not stored exactly once. Delete the folder and run again."
+        )
+    publish(
+        folder / "index.json",
+        json.dumps({"format_version": FORMAT_VERSION, "shards": shards, "made": environment()}, indent=1),
+    )
 
 
 def read_tensor(path: Path, name: str) -> np.ndarray:
@@ -136,10 +154,11 @@ def read_tensor(path: Path, name: str) -> np.ndarray:
             header = json.loads(file.read(length))
         entry = header[name]
         start = 8 + length + entry["data_offsets"][0]
-        shape = tuple(entry["shape"])
-        return np.memmap(path, dtype=_TAGS[entry["dtype"]], mode="r", offset=start, shape=shape) if 0 not in shape else np.zeros(shape)
+        return np.memmap(path, _TAGS[entry["dtype"]], mode="r", offset=start, shape=tuple(entry["shape"]))
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path} holds no readable tensor `{name}` ({error}). Run the same extraction again: it repairs the shard.") from error
+        raise StoreError(
+            f"{path} holds no readable tensor `{name}` ({error}). Run the same extraction again: it repairs the shard."
+        ) from error
 
 
 def to_float32(values: np.ndarray) -> np.ndarray:
@@ -163,10 +182,14 @@ class ActivationStore:
             StoreError: the folder holds no finished store, or one written by another version of the format.
         """
         if not (folder / "index.json").exists():
-            raise StoreError(f"{folder} holds no finished activation store. Run the extraction command again: it continues where it stopped.")
+            raise StoreError(
+                f"{folder} holds no finished activation store. Run the extraction command again: it continues where it stopped."
+            )
         store = cls(folder)
         if store.plan["format_version"] != FORMAT_VERSION:
-            raise StoreError(f"{folder} has store format {store.plan['format_version']}, this version reads {FORMAT_VERSION}. Extract again.")
+            raise StoreError(
+                f"{folder} has store format {store.plan['format_version']}, this version reads {FORMAT_VERSION}. Extract again."
+            )
         return store
 
     @cached_property
@@ -209,7 +232,9 @@ class ActivationStore:
         """
         if layer not in self.layers:
             stored = ", ".join(map(str, self.layers))
-            raise StoreError(f"layer {layer} is not in {self.folder.name} (stored: {stored}). Extract again with --layers naming it.")
+            raise StoreError(
+                f"layer {layer} is not in {self.folder.name} (stored: {stored}). Extract again with --layers naming it."
+            )
         if position not in self.positions:
             raise StoreError(f"position `{position}` is not stored. {nearest(position, self.positions)}")
         column = self.positions.index(position)

@@ -14,7 +14,9 @@ def layer_at_depth(n_layers: int, depth: float) -> int:
         UsageError: `depth` is not in [0, 1].
     """
     if not 0 <= depth <= 1:
-        raise UsageError(f"layer depth {depth} is not a fraction between 0 and 1. Use e.g. --layer-depth 0.75, or --layers for block numbers.")
+        raise UsageError(
+            f"layer depth {depth} is not a fraction between 0 and 1. Use e.g. --layer-depth 0.75, or --layers for block numbers."
+        )
     return min(n_layers - 1, int(round(n_layers * depth, 9)))  # rounded first: 100 * 0.29 is 28.999...
 
 

@@ -14,7 +14,18 @@ from typing import Any
 
 from probeshift.errors import StoreError
 
-_RECORDED = ("probeshift", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+_RECORDED = (
+    "probeshift",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "pyarrow",
+)
 
 
 def sha256_text(text: str) -> str:
@@ -77,7 +88,7 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
 
 def environment() -> dict[str, Any]:
     """What was installed and where it ran, for a manifest. Volatile: never part of a content hash."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in _RECORDED:
         try:
             versions[name] = importlib.metadata.version(name)

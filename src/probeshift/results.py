@@ -99,7 +99,9 @@ def load_probes(folder: Path, method: str, train: str) -> ProbeFile | None:
         tensors = load_file(path)
         return ProbeFile(ProbeCard(**{**card, **tuples}), tensors["direction"], tensors["bias"])
     except (ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise StoreError(f"{path} is not a readable probe file ({error}). Delete it and run the same command again.") from error
+        raise StoreError(
+            f"{path} is not a readable probe file ({error}). Delete it and run the same command again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,13 @@ class ResultFolder:
         return found
 
     def append(
-        self, test: str, split: str, context: str, rows: Sequence[dict[str, Any]], probes: Sequence[Any], correct: Correct
+        self,
+        test: str,
+        split: str,
+        context: str,
+        rows: Sequence[dict[str, Any]],
+        probes: Sequence[Any],
+        correct: Correct,
     ) -> None:
         """Write the rows of one test set at some layers; `probes` are the (method, train, layer) keys of `correct`."""
         import pandas as pd
@@ -149,7 +157,9 @@ class ResultFolder:
         found = [pd.read_parquet(path) for key in keys for path in self.parts(*key)]
         if not found:
             raise StoreError(f"{self.folder} holds no results yet. Run `probeshift crossdata evaluate` first.")
-        rows = pd.concat([f.dropna(axis=1, how="all") for f in found], ignore_index=True).reindex(columns=list(ROW_COLUMNS))
+        rows = pd.concat([f.dropna(axis=1, how="all") for f in found], ignore_index=True).reindex(
+            columns=list(ROW_COLUMNS)
+        )
         publish(self.folder / "contexts.json", json.dumps(keys))
         publish(self.folder / "results.parquet", rows.to_parquet(index=False))
         publish(self.folder / "results.csv", rows.to_csv(index=False))
@@ -168,11 +178,33 @@ class ResultFolder:
             raise StoreError(f"{self.folder} holds no results. Run `probeshift crossdata evaluate` first.")
         return pd.read_parquet(path)
 
+    def write_vectors(self, probes: Sequence[ProbeFile]) -> Path:
+        """`probe_vectors.jsonl`: every probe of every layer as one line, directions to six digits (full ones: `probes/`)."""
+        path = self.folder / "probe_vectors.jsonl"
+        publish(path, "".join(_vector_line(probe, layer) for probe in probes for layer in probe.card.layers))
+        return path
+
+    def write_evaluations(self, rows: pd.DataFrame) -> Path:
+        """`probe_evaluate-v2.jsonl`: test splits only, a line per (method, train, eval, layer); null where undefined."""
+        path = self.folder / "probe_evaluate-v2.jsonl"
+        keys = ["method", "train", "test", "layer"]
+        tests = rows[(rows["split"] == "test") & rows["metric"].isin(["accuracy", "auroc"])]
+        accuracy, auroc = (part.set_index(keys) for _, part in tests.groupby("metric", sort=True))
+        auc = auroc["value"].reindex(accuracy.index)
+        lines = [_evaluation_line(i, a, auc.iloc[i]) for i, a in enumerate(accuracy.reset_index().itertuples())]
+        publish(path, "".join(lines))
+        return path
+
     def correct(self, split: str = "test") -> dict[tuple[str, str, int, str], np.ndarray]:
         """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined."""
         path = self.folder / "contexts.json"
         keys = [k for k in json.loads(path.read_text()) if k[1] == split] if path.exists() else []
-        return {(*probe, test): won for test, _, context in keys for part in self.parts(test, split, context) for probe, won in _read_correct(part)}
+        return {
+            (*probe, test): won
+            for test, _, context in keys
+            for part in self.parts(test, split, context)
+            for probe, won in _read_correct(part)
+        }
 
 
 def _read_correct(part: Path) -> Iterator[tuple[tuple[str, str, int], np.ndarray]]:
@@ -181,3 +213,22 @@ def _read_correct(part: Path) -> Iterator[tuple[tuple[str, str, int], np.ndarray
     with safe_open(part.with_suffix(".safetensors"), framework="numpy") as file:
         probes = [tuple(k) for k in json.loads(file.metadata()["probes"])]
         yield from zip(probes, file.get_tensor("correct").astype(np.float64), strict=True)
+
+
+def _vector_line(probe: ProbeFile, layer: int) -> str:
+    direction, bias = probe.at(layer)
+    card = probe.card
+    about = {"llm_id": card.model, "train_dataset": card.train, "probe_method": card.method, "point_name": f"h{layer}"}
+    value = {**about, "token_idx": -1, "bias": bias, "vector": [float(f"{x:.6g}") for x in direction]}
+    return json.dumps({"key": f"{card.method}-{card.train}-h{layer}", "value": value}) + "\n"
+
+
+def _evaluation_line(index: int, row: Any, auc: float) -> str:
+    about = {"llm_id": row.model, "train_dataset": row.train, "eval_dataset": row.test, "probe_method": row.method}
+    scores = {"accuracy": _number(row.value), "accuracy_n": row.n, "auc": _number(auc), "protocol": row.protocol}
+    value = {**about, "point_name": f"h{row.layer}", "token_idx": -1, **scores}
+    return json.dumps({"key": f"result_{index}", "value": value}) + "\n"
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)

@@ -78,12 +78,13 @@ def fit_probes(
     """
     usable = [m for m in methods if train.store.groups is not None or not m.needs_groups]
     wanted = {m.name: _fit_id(train, m, layers, seed) for m in usable}
-    found = {m.name: load_probes(results.folder, m.name, train.dataset) for m in usable}
-    missing = [m for m in usable if (old := found[m.name]) is None or old.card.fit_id != wanted[m.name]]
+    saved = [load_probes(results.folder, m.name, train.dataset) for m in usable]
+    found = {p.card.method: p for p in saved if p is not None and p.card.fit_id == wanted[p.card.method]}
+    missing = [m for m in usable if m.name not in found]
     for probes in _fit(train, missing, layers, wanted, seed) if missing else ():
         save_probes(results.folder, probes)
         found[probes.card.method] = probes
-    return [probes for m in usable if (probes := found[m.name]) is not None]
+    return [found[m.name] for m in usable]
 
 
 def _fit_id(train: SliceData, method: Method, layers: Sequence[int], seed: int) -> str:
@@ -97,7 +98,9 @@ def _fit(
     parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {m.name: [] for m in methods}
     for chunk in _chunks(layers, len(train.store.rows) * train.store.plan["d_model"] * 4):
         acts = np.stack([train.store.read(layer) for layer in chunk])
-        training = TrainingSet(train.dataset, chunk, acts, train.store.labels, train.store.groups, train.store.answer_types)
+        training = TrainingSet(
+            train.dataset, chunk, acts, train.store.labels, train.store.groups, train.store.answer_types
+        )
         for method in methods:
             seeds = [layer_seed(seed, method.name, train.dataset, layer) for layer in chunk]
             parts[method.name].append(_calibrate(method, training, method.fit(training, seeds)))
@@ -126,7 +129,9 @@ def _calibrate(method: Method, training: TrainingSet, fitted: Fitted) -> tuple[n
         flipped = sign_flips(scores, lay_out(training.labels, training.groups))
     signs = np.where(flipped, -1.0, 1.0)
     open_threshold = fitted.biases is None
-    biases = -best_balanced_thresholds(scores * signs[:, None], training.labels) if open_threshold else fitted.biases * signs
+    biases = (
+        -best_balanced_thresholds(scores * signs[:, None], training.labels) if open_threshold else fitted.biases * signs
+    )
     return directions * signs[:, None].astype(np.float32), biases, flipped
 
 
@@ -198,16 +203,15 @@ def measure_layer(test: SliceData, probes: Sequence[ProbeFile], layer: int, scor
     directions = np.stack([d for d, _ in at_layer]).astype(np.float64)
     biases = np.array([b for _, b in at_layer])
     scores = directions @ store.read(layer).astype(np.float64).T + biases[:, None]
-    return measure(
-        scores, store.labels, store.groups, protocol=scoring.protocol, n_resamples=scoring.n_resamples, seed=scoring.seed
-    )
+    resampling = {"n_resamples": scoring.n_resamples, "seed": scoring.seed}
+    return measure(scores, store.labels, store.groups, protocol=scoring.protocol, **resampling)
 
 
 def _same_model(test: SliceData, probe: ProbeFile) -> None:
     if probe.card.model_weights != test.store.plan["weights"]:
         raise StoreError(
             f"probe `{probe.card.method}` on `{probe.card.train}` was fitted on {probe.card.model}, the activations of "
-            f"`{test.dataset}` come from {test.model} with other weights. Fit and evaluate on the same model, or use another --output-dir."
+            f"`{test.dataset}` come from {test.model} with other weights. Use one model for both, or another --output-dir."
         )
 
 

@@ -23,7 +23,10 @@ app = typer.Typer(
     help="Does a direction found in one place of a language model's activation space still hold somewhere else?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda token: token.replace("_", "-")},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
     epilog="Try first: probeshift demo",
 )
 app.command("demo")(crossdata.demo)

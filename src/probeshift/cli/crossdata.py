@@ -10,13 +10,21 @@ import typer
 from probeshift.cli.console import duration, print_json, print_table, progress, say, size
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
-from probeshift.experiments import crossdata, demo as demo_recipe
+from probeshift.experiments import crossdata
+from probeshift.experiments import demo as demo_recipe
 from probeshift.experiments.crossdata import Comparison, CrossdataSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings, OwnFile
 
 app = typer.Typer(help="Truth probes across datasets: train on one, test on every other.", no_args_is_help=True)
 
-OwnData = Annotated[list[Path] | None, typer.Option("--data", help="Your own table of statements (csv, tsv, json, jsonl, parquet); repeatable.", rich_help_panel="Your own data")]
+OwnData = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        help="Your own table of statements (csv, tsv, json, jsonl, parquet); repeatable.",
+        rich_help_panel="Your own data",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 _ALL = (ModelSettings, DataSettings, OwnFile, CrossdataSettings)
@@ -51,18 +59,29 @@ def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     with progress() as on_progress:
         probes = crossdata.extract(Comparison.open(settings), on_progress=on_progress)
     folder = crossdata.result_folder(settings).folder
-    say(f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers")
+    say(
+        f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers"
+    )
     print(folder / "probe_vectors.jsonl")
 
 
-LayerDepth = Annotated[float | None, typer.Option("--layer-depth", help="Evaluate the layer at this fraction of the depth.", show_default="0.75")]
-Layers = Annotated[str | None, typer.Option("--layers", help="Layers to evaluate instead: all (that are stored), -1, 4,8 or 0:32:2.")]
+LayerDepth = Annotated[
+    float | None,
+    typer.Option("--layer-depth", help="Evaluate the layer at this fraction of the depth.", show_default="0.75"),
+]
+Layers = Annotated[
+    str | None, typer.Option("--layers", help="Layers to evaluate instead: all (that are stored), -1, 4,8 or 0:32:2.")
+]
 
 
 @app.command()
 @options_from(*_ALL, skip=_SKIP)
 def evaluate(
-    given: dict[str, Any], layer_depth: LayerDepth = None, layers: Layers = None, data: OwnData = None, dry_run: DryRun = False
+    given: dict[str, Any],
+    layer_depth: LayerDepth = None,
+    layers: Layers = None,
+    data: OwnData = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Score every probe on every test set, with intervals.
 
@@ -81,11 +100,18 @@ def evaluate(
         print(folder / name)
 
 
-FigureLayer = Annotated[int | None, typer.Option("--layer", help="Layer to draw.", show_default="auto: best on the selection split")]
+FigureLayer = Annotated[
+    int | None, typer.Option("--layer", help="Layer to draw.", show_default="auto: best on the selection split")
+]
 FigureMethod = Annotated[str, typer.Option("--method", help="Probe method to draw.")]
-Import = Annotated[Path | None, typer.Option("--import", help="Draw original result files (probe_evaluate-v2.jsonl or a folder of them) instead.")]
+Import = Annotated[
+    Path | None,
+    typer.Option("--import", help="Draw original result files (probe_evaluate-v2.jsonl or a folder of them) instead."),
+]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Model whose results are drawn.")]
-OutputDir = Annotated[Path | None, typer.Option("--output-dir", help="Where results are.", show_default="output/comparison")]
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", help="Where results are.", show_default="output/comparison")
+]
 
 
 @app.command()
@@ -104,13 +130,17 @@ def visualize(
         return
     if model is None:
         raise UsageError("--model is missing. Name the model you evaluated, or --import a result file.")
-    settings = checked(CrossdataSettings, {"model": {"model": model}, **({"output_dir": output_dir} if output_dir else {})})
+    settings = checked(
+        CrossdataSettings, {"model": {"model": model}, **({"output_dir": output_dir} if output_dir else {})}
+    )
     _print_pages(draw(crossdata.result_folder(settings), method=method, layer=layer), as_json)
 
 
 @app.command()
 @options_from(*_ALL, skip=_SKIP)
-def run(given: dict[str, Any], data: OwnData = None, layers: Layers = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def run(
+    given: dict[str, Any], data: OwnData = None, layers: Layers = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """extract, evaluate and visualize in one go.
 
     Example: probeshift crossdata run --model ./my-model --data mine.csv --text-column claim --datasets facts_cities
@@ -157,9 +187,13 @@ def _print_plan(report: dict[str, Any], as_json: bool) -> None:
         for p in report["parts"]
     ]  # fmt: skip
     columns = ("extraction", "questions", "rows", "tokens in text", "computed", "padding", "stored", "state")
-    print_table(f"{report['model']}, {len(report['layers'])} layers, {report['dtype']} on {report['device']}", columns, rows)
+    print_table(
+        f"{report['model']}, {len(report['layers'])} layers, {report['dtype']} on {report['device']}", columns, rows
+    )
     print(f"to store     {size(report['bytes_left'])} of {size(report['bytes'])} (free: {size(report['bytes_free'])})")
-    print(f"to compute   {report['tokens_left']:,} tokens, about {duration(report['seconds'])} by {report['seconds_basis']}")
+    print(
+        f"to compute   {report['tokens_left']:,} tokens, about {duration(report['seconds'])} by {report['seconds_basis']}"
+    )
     print(f"peak memory  about {size(report['memory_bytes'])}")
     print(f"probes       {report['probes']:,}, cells {report['cells']:,}")
 

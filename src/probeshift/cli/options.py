@@ -19,7 +19,9 @@ from probeshift.errors import UsageError
 _PLAIN = (bool, int, float, str, Path)
 
 
-def options_from(*models: type[BaseModel], skip: tuple[str, ...] = (), **renamed: str) -> Callable[[Callable], Callable]:
+def options_from(
+    *models: type[BaseModel], skip: tuple[str, ...] = (), **renamed: str
+) -> Callable[[Callable], Callable]:
     """Give a command one option per field of the models; it receives those the user set, as a dict named `given`.
 
     Fields in `skip` and nested settings get no option. `renamed` maps a field to its option name.
@@ -27,7 +29,12 @@ def options_from(*models: type[BaseModel], skip: tuple[str, ...] = (), **renamed
 
     def decorate(command: Callable) -> Callable:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
-        made = [_parameter(n, f, m, renamed) for m in models for n, f in m.model_fields.items() if n not in skip and _type_of(f)]
+        made = [
+            _parameter(n, f, m, renamed)
+            for m in models
+            for n, f in m.model_fields.items()
+            if n not in skip and _type_of(f)
+        ]
         names = {p.name for p in made}
 
         @functools.wraps(command)
@@ -50,7 +57,9 @@ def _parameter(name: str, field: FieldInfo, model: type[BaseModel], renamed: dic
         flags.append("-m")
     default = "required" if field.is_required() else _shown(field.default)
     info = typer.Option(*flags, help=field.description, show_default=default, rich_help_panel=_panel(model))
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info])
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
+    )
 
 
 def _type_of(field: FieldInfo) -> Any:
@@ -59,7 +68,9 @@ def _type_of(field: FieldInfo) -> Any:
     if typing.get_origin(annotation) is tuple:
         inner = typing.get_args(annotation)[0]
         return list[str] if inner is str else None
-    members = [a for a in (typing.get_args(annotation) if _is_union(annotation) else (annotation,)) if a is not type(None)]
+    members = [
+        a for a in (typing.get_args(annotation) if _is_union(annotation) else (annotation,)) if a is not type(None)
+    ]
     if len(members) == 1 and members[0] in _PLAIN:
         return members[0]
     nested = any(isinstance(m, type) and issubclass(m, BaseModel) for m in members)
@@ -79,7 +90,9 @@ def _shown(default: Any) -> str | bool:
 
 
 def _panel(model: type[BaseModel]) -> str:
-    return {"ModelSettings": "Model", "DataSettings": "Data", "OwnFile": "Your own data"}.get(model.__name__, "Experiment")
+    return {"ModelSettings": "Model", "DataSettings": "Data", "OwnFile": "Your own data"}.get(
+        model.__name__, "Experiment"
+    )
 
 
 def pick(given: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ SPLITS = ("train", "selection", "test")
 class Statement:
     """One row of a dataset.
 
-    `row_id` is unique within the dataset. `group` names the question the row answers (rows of one question are ranked against
-    each other); None when the dataset has no questions. `answer_type` says which kind of answer is offered (option "0" or "1",
-    "pos" or "neg"); None when that means nothing. `entity` is what an honest split keeps on one side (the city, the word).
+    `row_id` is unique within the dataset. `group` names the question the row answers (rows of one question are ranked
+    against each other); None when the dataset has no questions. `answer_type` says which kind of answer is offered
+    (option "0" or "1", "pos" or "neg"); None when that means nothing. `entity` is what an honest split keeps on one
+    side (the city, the word).
     """
 
     dataset: str

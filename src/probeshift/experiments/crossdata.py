@@ -77,15 +77,18 @@ class Comparison:
     def jobs(self, splits: Sequence[str], layers: tuple[int, ...]) -> list[tuple[Dataset, str, Extraction]]:
         """The extraction of each dataset's splits, planned or found finished."""
         data = self.settings.data
-        wanted = [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
-        return [(d, s, self.workspace.prepare(d, s, data.limit(s), layers)) for d, s in wanted]
+        return [(d, s, self.workspace.prepare(d, s, data.limit(s), layers)) for d, s in self._wanted(splits)]
+
+    def _wanted(self, splits: Sequence[str]) -> list[tuple[Dataset, str]]:
+        """Datasets and splits to read; sets for evaluation only have no others than test."""
+        return [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
 
     def read(self, splits: Sequence[str], layers: tuple[int, ...], on_progress: Progress | None) -> list[SliceData]:
         """The activations of each dataset's splits, extracted where they are missing; those read before are kept open."""
         from probeshift.extraction import extract as run_extraction
         from probeshift.shift import SliceData
 
-        wanted = [(d, s) for d in self.datasets.values() for s in splits if s == "test" or not d.spec.eval_only]
+        wanted = self._wanted(splits)
         with self.workspace.loader() as load:
             for dataset, split in wanted:
                 if (dataset.name, split, layers) in self.opened:
@@ -94,7 +97,8 @@ class Comparison:
                 store = run_extraction(job, load, on_progress=on_progress)
                 limited = len(store.rows) < len(dataset.split(split))
                 related = frozenset(dataset.spec.related)
-                self.opened[dataset.name, split, layers] = SliceData(dataset.name, split, store, dataset.spec.family, related, limited)
+                data = SliceData(dataset.name, split, store, dataset.spec.family, related, limited)
+                self.opened[dataset.name, split, layers] = data
         return [self.opened[d.name, s, layers] for d, s in wanted]
 
 
@@ -112,7 +116,7 @@ def extract(comparison: Comparison, *, on_progress: Progress | None = None) -> l
     slices = comparison.read(("train", "selection"), layers, on_progress)
     probes = _fit(comparison, slices, layers)
     _save_run(comparison, slices, step="extract")
-    publish(comparison.results.folder / "probe_vectors.jsonl", "".join(_vector_lines(probes)))
+    comparison.results.write_vectors(probes)
     return probes
 
 
@@ -136,7 +140,7 @@ def evaluate(
             on_progress("scoring", done + 1, len(tested))
     rows = comparison.results.collect(contexts)
     _save_run(comparison, slices, step="evaluate", contexts=contexts)
-    publish(comparison.results.folder / "probe_evaluate-v2.jsonl", "".join(_evaluation_lines(rows)))
+    comparison.results.write_evaluations(rows)
     return rows
 
 
@@ -147,39 +151,6 @@ def _fit(comparison: Comparison, slices: Sequence[SliceData], layers: tuple[int,
     methods = [find_method(name) for name in comparison.settings.methods]
     train = [s for s in slices if s.split == "train"]
     return [p for s in train for p in fit_probes(s, methods, layers, comparison.results, seed=comparison.settings.seed)]
-
-
-def _vector_lines(probes: Sequence[ProbeFile]) -> list[str]:
-    lines = []
-    for probe in probes:
-        for layer in probe.card.layers:
-            direction, bias = probe.at(layer)
-            value = {
-                "llm_id": probe.card.model, "train_dataset": probe.card.train, "probe_method": probe.card.method,
-                "point_name": f"h{layer}", "token_idx": -1, "bias": bias, "vector": [float(f"{x:.6g}") for x in direction],
-            }  # fmt: skip
-            lines.append(json.dumps({"key": f"{probe.card.method}-{probe.card.train}-h{layer}", "value": value}) + "\n")
-    return lines
-
-
-def _evaluation_lines(rows: pd.DataFrame) -> list[str]:
-    """The document's file: test splits only, one line per (method, train, eval, layer), with a real AUC. Null where undefined."""
-    import pandas as pd
-
-    tests = rows[rows["split"] == "test"]
-    keys = ["method", "train", "test", "layer"]
-    wide = tests.pivot_table(index=keys, columns="metric", values=["value", "n"], aggfunc="first", sort=False, dropna=False)
-    number = lambda x: None if pd.isna(x) else float(x)  # noqa: E731
-    lines = []
-    for i, ((method, train, test, layer), row) in enumerate(wide.iterrows()):
-        value = {
-            "llm_id": tests["model"].iloc[0], "train_dataset": train, "eval_dataset": test, "probe_method": method,
-            "point_name": f"h{layer}", "token_idx": -1, "accuracy": number(row[("value", "accuracy")]),
-            "accuracy_n": int(row[("n", "accuracy")]), "auc": number(row[("value", "auroc")]),
-            "protocol": tests["protocol"].iloc[0],
-        }  # fmt: skip
-        lines.append(json.dumps({"key": f"result_{i}", "value": value}) + "\n")
-    return lines
 
 
 def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str, contexts: Sequence[Any] = ()) -> None:
@@ -198,16 +169,28 @@ def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str,
         for n, d in comparison.datasets.items()
     }  # fmt: skip
     plan = slices[0].store.plan
-    model = {k: plan[k] for k in ("model", "revision", "weights", "config", "tokenizer", "chat_template", "template", "special_tokens")}
+    model = {
+        k: plan[k]
+        for k in ("model", "revision", "weights", "config", "tokenizer", "chat_template", "template", "special_tokens")
+    }
     settings = comparison.settings.model_dump(mode="json")
-    manifest = {"step": step, "settings": settings, "made": environment(), "model": model, "datasets": data, "stores": stores, "contexts": list(contexts)}
+    manifest = {
+        "step": step,
+        "settings": settings,
+        "made": environment(),
+        "model": model,
+        "datasets": data,
+        "stores": stores,
+        "contexts": list(contexts),
+    }
     publish(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
 def saved_settings(model: str, output_dir: Path | None) -> dict[str, Any]:
     """The settings of this model's last `extract`, for the steps after it; nothing when there was none."""
-    where = {"output_dir": output_dir} if output_dir else {}
-    path = result_folder(CrossdataSettings(model=ModelSettings(model=model), **where)).folder / "settings.json"
+    settings = CrossdataSettings(model=ModelSettings(model=model))
+    settings = settings.model_copy(update={"output_dir": Path(output_dir)}) if output_dir else settings
+    path = result_folder(settings).folder / "settings.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -221,10 +204,18 @@ def plan(settings: CrossdataSettings, splits: Sequence[str]) -> dict[str, Any]:
     comparison = Comparison.open(settings)
     layers = comparison.layers()
     jobs = comparison.jobs(splits, layers)
-    parts = []
+    parts: list[dict[str, Any]] = []
     for dataset, split, job in jobs:
         questions = len({s["group"] or s["row_id"] for s in job.plan.rows})
-        parts.append({"dataset": dataset.name, "split": split, "questions": questions, **plan_line(job.plan), "tokens_left": job.tokens_left})
+        parts.append(
+            {
+                "dataset": dataset.name,
+                "split": split,
+                "questions": questions,
+                **plan_line(job.plan),
+                "tokens_left": job.tokens_left,
+            }
+        )
     left = sum(p["tokens_left"] for p in parts)
     options = comparison.workspace.options(layers)
     cost = estimate(left, comparison.workspace.info, options)

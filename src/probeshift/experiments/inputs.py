@@ -125,7 +125,9 @@ def load_datasets(settings: DataSettings) -> dict[str, Dataset]:
     missing: dict[str, str] = {}
     for name in settings.datasets:
         try:
-            found[name] = load_dataset(name, data_dir=settings.data_dir, source=settings.source, split_by=settings.split_by)
+            found[name] = load_dataset(
+                name, data_dir=settings.data_dir, source=settings.source, split_by=settings.split_by
+            )
         except MissingError as error:
             missing[name] = str(error)
     for own in settings.files:
@@ -161,7 +163,9 @@ class Workspace:
     def info(self) -> ModelInfo:
         from probeshift.models import describe
 
-        return describe(self.settings.model, revision=self.settings.revision, trust_remote_code=self.settings.trust_remote_code)
+        return describe(
+            self.settings.model, revision=self.settings.revision, trust_remote_code=self.settings.trust_remote_code
+        )
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -204,11 +208,15 @@ class Workspace:
 
         statements = dataset.split(split, limit)
         if not statements:
-            raise UsageError(f"dataset `{dataset.name}` has no {split} rows ({dataset.split_rule}). Give it more rows or another split column.")
+            raise UsageError(
+                f"dataset `{dataset.name}` has no {split} rows ({dataset.split_rule}). Give it more rows or another split column."
+            )
         label = f"{dataset.name}-{split}"
         auto = self.settings.dtype == "auto"
         options = self.options(layers)
-        return prepare(statements, self.info, self.tokenizer, options, label=label, any_dtype=auto, identity=self.identity)
+        return prepare(
+            statements, self.info, self.tokenizer, options, label=label, any_dtype=auto, identity=self.identity
+        )
 
     @contextmanager
     def loader(self) -> Iterator[Callable[[], LanguageModel]]:
@@ -220,7 +228,11 @@ class Workspace:
 
             if not held:
                 s = self.settings
-                held.append(load_model(self.info, dtype=s.dtype, device=s.device, device_map=s.device_map, quantization=s.quantization))
+                held.append(
+                    load_model(
+                        self.info, dtype=s.dtype, device=s.device, device_map=s.device_map, quantization=s.quantization
+                    )
+                )
             return held[0]
 
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 
 # Cached keys give bitwise the plain pass only from a prefix of whole attention tiles and a suffix of a few tokens.
 PREFIX_STEP = 16
@@ -44,7 +44,7 @@ def share_prefixes(sequences: Sequence[TokenIds]) -> list[tuple[int, tuple[int, 
     run of k with common prefix p saves (k - 1) p tokens. Members that share nothing come back alone with prefix 0.
     """
     order = sorted(range(len(sequences)), key=sequences.__getitem__)
-    common = [0] + [_common_length(sequences[a], sequences[b]) for a, b in zip(order, order[1:], strict=False)]
+    common = [0] + [_common_length(sequences[a], sequences[b]) for a, b in pairwise(order)]
     best, start, prefix = [0] * (len(order) + 1), [0] * (len(order) + 1), [0] * (len(order) + 1)
     for end in range(1, len(order) + 1):
         best[end], start[end], prefix[end] = best[end - 1], end - 1, 0
@@ -132,7 +132,9 @@ def _pack(
         yield Batch(size.prefix, tuple(members))
 
 
-def cut_shards(batches: Sequence[Batch], lengths: Sequence[int], *, max_sequences: int, max_tokens: int) -> tuple[tuple[int, ...], ...]:
+def cut_shards(
+    batches: Sequence[Batch], lengths: Sequence[int], *, max_sequences: int, max_tokens: int
+) -> tuple[tuple[int, ...], ...]:
     """Batch indices per shard; no batch crosses a shard, so each shard can be made anew alone."""
     shards: list[list[int]] = [[]]
     rows = tokens = 0

@@ -35,7 +35,9 @@ class BatchReader:
         positions: Sequence[Sequence[int]],
     ) -> None:
         self.model, self.layers, self.sequences, self.positions = model, tuple(layers), sequences, positions
-        self._takes_positions = "position_ids" in inspect.signature(model.backbone.forward).parameters
+        # Encoders count positions in their own way (RoBERTa starts at 2) and get their mask instead.
+        named = inspect.signature(model.backbone.forward).parameters
+        self._takes_positions = model.info.causal and "position_ids" in named
         self.splits = 0  # batches cut in half for lack of memory; recorded, since it changes rounding
 
     def read(self, batch: Batch) -> Tensor:
@@ -77,8 +79,12 @@ class BatchReader:
         """Prefixes once, then every suffix on its prefix's keys and values."""
         rows, prefix = batch.sequences, batch.prefix
         group_of = [g for g, members in enumerate(batch.groups) for _ in members]
-        before = [(r, p, group_of[r], t) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t < prefix]
-        after = [(r, p, r, t - prefix) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t >= prefix]
+        before = [
+            (r, p, group_of[r], t) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t < prefix
+        ]
+        after = [
+            (r, p, r, t - prefix) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t >= prefix
+        ]
         cache = self._new_cache()
         with self._capture(len(rows), before, after) as take:
             heads = torch.tensor([self.sequences[members[0]][:prefix] for members in batch.groups])
@@ -140,7 +146,9 @@ class BatchReader:
 class _Capture:
     """Gathers (row, position) vectors inside the hook: advanced indexing copies, so no whole hidden state stays alive."""
 
-    def __init__(self, n_layers: int, n_rows: int, n_positions: int, passes: Sequence[list[tuple[int, int, int, int]]]) -> None:
+    def __init__(
+        self, n_layers: int, n_rows: int, n_positions: int, passes: Sequence[list[tuple[int, int, int, int]]]
+    ) -> None:
         self.shape = (n_rows, n_positions)
         self.passes = [torch.tensor(p, dtype=torch.long).reshape(-1, 4).T for p in passes]
         self.current, self.slot = 0, 0
@@ -175,5 +183,8 @@ def _pad(sequences: Sequence[TokenIds]) -> Tensor:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text or "out of memory" in text
-
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "not enough memory" in text
+        or "out of memory" in text
+    )

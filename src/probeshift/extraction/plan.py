@@ -30,6 +30,7 @@ SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
 BATCH_TOKENS = {"cpu": (256, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
 _TOKENIZE_AT_ONCE = 1024
+_NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def make_plan(
         raise UsageError("no statements to extract. Check the dataset, the split and the limits.")
     _check_sites(info, options)
     ids = tokenize([s.text for s in statements], tokenizer, special_tokens=options.special_tokens)
-    ids, cut = _fit_context(ids, statements, info, options, frozenset(tokenizer.all_special_ids))
+    context = [n for n in (info.max_tokens, tokenizer.model_max_length) if n]
+    ids, cut = _fit_context(ids, statements, min(context, default=None), options, frozenset(tokenizer.all_special_ids))
     index = {sequence: i for i, sequence in enumerate(dict.fromkeys(ids))}
     sequences = tuple(index)
     rows = [_row(s, len(i), index[i], c) for s, i, c in zip(statements, ids, cut, strict=True)]
@@ -176,7 +178,9 @@ def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> l
 def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
     bad = [layer for layer in options.layers if not -1 <= layer < info.n_layers]
     if bad or not options.layers:
-        raise UsageError(f"{info.name} has layers 0 to {info.n_layers - 1} (-1: embeddings), asked: {list(options.layers)}. Choose --layers among them.")
+        raise UsageError(
+            f"{info.name} has layers 0 to {info.n_layers - 1} (-1: embeddings), asked: {list(options.layers)}. Choose --layers among them."
+        )
     if options.position != "last":
         raise UsageError(f"position `{options.position}` is not known. Valid: `last`.")
 
@@ -184,17 +188,17 @@ def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
 def _fit_context(
     ids: list[TokenIds],
     statements: Sequence[Statement],
-    info: ModelInfo,
+    context: int | None,
     options: ExtractionOptions,
     special: frozenset[int],
 ) -> tuple[list[TokenIds], list[bool]]:
     """Refuse prompts that do not fit, or cut them from the left when the user named a limit. Never silently."""
-    limit = min(x for x in (options.max_tokens, info.max_tokens, 1 << 60) if x)
+    limit = min(n for n in (options.max_tokens, context, _NO_LIMIT) if n)
     long = [len(i) > limit for i in ids]
     if any(long) and options.max_tokens is None:
         first = statements[long.index(True)]
         raise UsageError(
-            f"{sum(long)} of {len(ids)} prompts are longer than the {limit} tokens {info.name} can read (first: "
+            f"{sum(long)} of {len(ids)} prompts are longer than the {limit} tokens the model can read (first: "
             f"{first.dataset} row {first.row_id}). Add --max-tokens {limit} to cut them from the left, or remove them."
         )
     if any(long):

@@ -96,7 +96,8 @@ def extract(
     """
     if job.finished:
         store = job.finished
-        if not any([_needs_work(store.folder, i) for i in range(store.plan["n_shards"])]):  # names every damaged shard
+        damaged = [i for i in range(store.plan["n_shards"]) if _needs_work(store.folder, i)]
+        if not damaged:
             return store
         (store.folder / "index.json").unlink()  # finished no longer
     todo = [i for i in range(len(job.plan.shards)) if _needs_work(job.folder, i)]
@@ -153,7 +154,9 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
         difference = float("inf")
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
     if difference <= PREFIX_TOLERANCE[reader.model.dtype]:
-        publish(job.folder / "prefix_check.json", json.dumps({"relative_difference": difference, "prefix": shared.prefix}))
+        publish(
+            job.folder / "prefix_check.json", json.dumps({"relative_difference": difference, "prefix": shared.prefix})
+        )
         return None
     log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
     return _replan(job, replace(job.options, reuse_prefixes=False), reader.model)

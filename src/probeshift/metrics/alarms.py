@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-PerCell = Float[np.ndarray, "cell"]
+PerCell = Float[np.ndarray, " cell"]
 
 
 def identical_columns(

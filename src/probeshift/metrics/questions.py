@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 
 from probeshift.arrays import Correct, Groups, Labels, Scores
 
-Flags = Bool[np.ndarray, "probe"]
-PerQuestion = Float[np.ndarray, "group"]
-Counts = Int[np.ndarray, "group"]  # per question
-QuestionFlags = Bool[np.ndarray, "group"]
+Flags = Bool[np.ndarray, " probe"]
+PerQuestion = Float[np.ndarray, " group"]
+Counts = Int[np.ndarray, " group"]  # per question
+QuestionFlags = Bool[np.ndarray, " group"]
 
 CHUNK_ELEMENTS = 1 << 22  # 32 MB of float64 per temporary
 

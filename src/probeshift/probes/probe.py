@@ -46,9 +46,13 @@ class TrainingSet:
         true = int(self.labels.sum())
         if true in (0, len(self.labels)):
             kind = "true" if true else "false"
-            raise UsageError(f"training set `{self.name}` has one class only: all {len(self.labels)} rows are {kind}. Train on both.")
+            raise UsageError(
+                f"training set `{self.name}` has one class only: all {len(self.labels)} rows are {kind}. Train on both."
+            )
         if not np.isfinite(self.acts).all():
-            raise UsageError(f"training set `{self.name}` holds activations that are not finite. Extract it again with --dtype float32.")
+            raise UsageError(
+                f"training set `{self.name}` holds activations that are not finite. Extract it again with --dtype float32."
+            )
 
 
 @dataclass(frozen=True)

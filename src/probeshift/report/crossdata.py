@@ -16,6 +16,8 @@ from probeshift.report.figures import layer_curve, save_figure
 from probeshift.results import ResultFolder
 from probeshift.summaries import CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
 
+_PUBLISHED = "published procedure: signs and thresholds were chosen on the evaluation labels; a probe that points the wrong way is folded above chance"
+
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 # Above this many columns a printed cell has no room for its interval.
@@ -70,13 +72,12 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
         method = part["method"].iloc[0]
         _check(part, method, layer)
         tops = ceilings(part, protocol="published", selected_on="test")
-        chosen, note = layer, f"layer {layer}: as asked"
-        if layer is None:
-            chosen = best_layer(part, split="test", protocol="published").layer
-            note = f"layer {chosen}: best mean accuracy on the test rows themselves; imported files hold no others"
+        chosen = best_layer(part, split="test", protocol="published").layer if layer is None else layer
+        why = "best mean accuracy on the test rows themselves; imported files hold no others"
+        note = f"layer {chosen}: {'as asked' if layer is not None else why}"
         parts.append(_draw(part, tops, {}, output_dir / str(model), method=method, layer=chosen, note=note))
-    merged = [tuple(x for p in parts for x in getattr(p, name)) for name in ("tables", "notes", "paths")]
-    return Pages(*merged, {str(p.numbers["model"]): p.numbers for p in parts})
+    tables, notes, paths = (tuple(x for p in parts for x in getattr(p, name)) for name in ("tables", "notes", "paths"))
+    return Pages(tables, notes, paths, {str(p.numbers["model"]): p.numbers for p in parts})
 
 
 def _check(rows: pd.DataFrame, method: str, layer: int | None) -> None:
@@ -102,72 +103,63 @@ def _draw(
 ) -> Pages:
     protocol, model = rows["protocol"].iloc[0], rows["model"].iloc[0]
     ratio = recovered(rows, correct, layer=layer, method=method, protocol=protocol, ceiling=tops)
-    cells = pick(rows, split="test", protocol=protocol, layer=layer, method=method)
-    auc = pick(cells, metric="auroc")
-    figures = {
-        "cross_dataset_matrix_recovered": (
-            cross_matrix(
-                ratio, metric="recovered", title="Recovered accuracy: share of the best in-distribution accuracy"
-            ),
-            ratio,
-        ),
-        "cross_dataset_matrix_auc": (
-            cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones"),
-            auc,
-        ),
-    }
+    auc = pick(rows, split="test", protocol=protocol, layer=layer, method=method, metric="auroc")
+    share = cross_matrix(
+        ratio, metric="recovered", title="Recovered accuracy: share of the best in-distribution accuracy"
+    )
+    ranking = cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones")
+    figures = {"cross_dataset_matrix_recovered": (share, ratio), "cross_dataset_matrix_auc": (ranking, auc)}
     curve = by_layer(rows, "accuracy", method, protocol=protocol)
     if curve["layer"].nunique() > 1:
         figures["accuracy_by_layer"] = (layer_curve(curve, title="Accuracy by layer", model=model), curve)
     paths = [save_figure(figure, folder / f"{name}.png", table)[0] for name, (figure, table) in figures.items()]
     means = _means(rows, ratio, method, layer, protocol)
+    about = f"{model}, {method}, layer {layer}, {protocol}"
     tables = (
-        _matrix_table(f"recovered accuracy, %: {model}, {method}, layer {layer}, {protocol}", ratio, 100, "{:.0f}"),
-        _matrix_table(f"AUROC: {model}, {method}, layer {layer}, {protocol}", auc, 1, "{:.2f}"),
+        _matrix_table(f"recovered accuracy, %: {about}", ratio, 100, "{:.0f}"),
+        _matrix_table(f"AUROC: {about}", auc, 1, "{:.2f}"),
+        _means_table(means),
     )
-    return Pages(
-        tables,
-        (note, *_notes(means, protocol)),
-        tuple(paths),
-        {"model": model, "layer": layer, "method": method, "protocol": protocol, **means},
-    )
+    notes = (note,) if protocol == "strict" else (note, _PUBLISHED)
+    numbers = {"model": model, "layer": layer, "method": method, "protocol": protocol, "means": means}
+    return Pages(tables, notes, tuple(paths), numbers)
 
 
 def _means(rows: pd.DataFrame, ratio: pd.DataFrame, method: str, layer: int, protocol: str) -> dict[str, Any]:
-    """Means over the cells of other datasets, with the control beside them and how many cells stand behind each."""
-    found: dict[str, Any] = {"recovered": _mean(ratio[~ratio["in_distribution"].astype(bool)], "value")}
-    found["recovered_corrected"] = _mean(ratio[~ratio["in_distribution"].astype(bool)], "corrected")
+    """Means over the cells of other datasets, the control beside them, and how many cells stand behind each."""
+    found = {
+        name: _away(ratio, column) for name, column in (("recovered", "value"), ("recovered above chance", "corrected"))
+    }
     for metric in ("accuracy", "auroc"):
         for name in dict.fromkeys((method, "random")):
             cells = pick(rows, metric=metric, split="test", protocol=protocol, layer=layer, method=name)
-            found[f"{metric}_{name}"] = _mean(cells[~cells["in_distribution"].astype(bool)], "value")
-            found[f"{metric}_{name}_unrelated"] = _mean(
-                cells[~cells["in_distribution"].astype(bool) & ~cells["related"].eq(True)], "value"
-            )
+            if len(cells):
+                found[f"{metric}, {name}"] = _away(cells, "value")
     return found
 
 
-def _mean(cells: pd.DataFrame, column: str) -> dict[str, float | int | None]:
-    defined = cells[column].dropna()
-    return {
-        "mean": float(defined.mean()) if len(defined) else None,
-        "cells": len(defined),
-        "undefined": len(cells) - len(defined),
-    }
+def _away(cells: pd.DataFrame, column: str) -> dict[str, Any]:
+    """Mean off the diagonal, over all other datasets and over unrelated ones only."""
+    other = cells[~cells["in_distribution"].astype(bool)]
+    unrelated = other[~other["related"].eq(True)]
+    return {"others": _mean(other[column]), "unrelated": _mean(unrelated[column])}
 
 
-def _notes(means: Mapping[str, Any], protocol: str) -> list[str]:
-    words = {"recovered": "recovered accuracy", "recovered_corrected": "recovered accuracy above chance"}
-    notes = [
-        f"mean {words.get(name, name.replace('_', ' '))} off the diagonal: {value['mean']:.3f} ({value['cells']} cells, {value['undefined']} undefined)"
-        for name, value in means.items()
-        if value["mean"] is not None
-    ]
-    if protocol == "published":
-        notes.append(
-            "published procedure: signs and thresholds were chosen on the evaluation labels; below-chance transfer is folded above chance"
-        )
-    return notes
+def _mean(values: pd.Series) -> dict[str, float | int | None]:
+    defined = values.dropna()
+    mean = float(defined.mean()) if len(defined) else None
+    return {"mean": mean, "cells": len(defined), "undefined": len(values) - len(defined)}
+
+
+def _means_table(means: Mapping[str, Any]) -> Table:
+    columns = ("mean off the diagonal", "all other sets", "cells", "unrelated sets", "cells ", "undefined")
+    shown = lambda m: "–" if m["mean"] is None else f"{m['mean']:.3f}"  # noqa: E731
+    rows = [
+        (name, shown(m["others"]), str(m["others"]["cells"]), shown(m["unrelated"]), str(m["unrelated"]["cells"]),
+         str(m["others"]["undefined"]))
+        for name, m in means.items()
+    ]  # fmt: skip
+    return "what is left away from home", columns, rows
 
 
 def _matrix_table(title: str, cells: pd.DataFrame, scale: float, pattern: str) -> Table:

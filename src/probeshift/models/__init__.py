@@ -1,0 +1,64 @@
+"""Language models: names, loading, where the blocks are, hooks, chat templates.
+
+Names are looked up on first use, so that `probeshift.models.names` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probeshift.models.describing import (
+        ModelInfo,
+        ParameterCounts,
+        describe,
+        load_tokenizer,
+        parameter_counts,
+        template_hash,
+        tokenizer_hash,
+        weight_hash,
+    )
+    from probeshift.models.hooks import StopForward, record_residuals
+    from probeshift.models.language_model import LanguageModel
+    from probeshift.models.loading import choose_device, choose_dtype, load_model
+    from probeshift.models.names import folder_name, resolve
+    from probeshift.models.parity import Parity, ParityError, check_parity
+    from probeshift.models.post_instruction import PostInstruction, find_post_instruction, mark_tokens, render_prompt
+
+__all__ = [
+    "LanguageModel",
+    "ModelInfo",
+    "ParameterCounts",
+    "Parity",
+    "ParityError",
+    "PostInstruction",
+    "StopForward",
+    "check_parity",
+    "choose_device",
+    "choose_dtype",
+    "describe",
+    "find_post_instruction",
+    "folder_name",
+    "load_model",
+    "load_tokenizer",
+    "mark_tokens",
+    "parameter_counts",
+    "record_residuals",
+    "render_prompt",
+    "resolve",
+    "template_hash",
+    "tokenizer_hash",
+    "weight_hash",
+]
+
+_MODULES = ("names", "hooks", "post_instruction", "parity", "describing", "language_model", "loading")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
