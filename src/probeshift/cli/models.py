@@ -66,9 +66,7 @@ def check(
     for key, value in facts.items():
         print(f"{key.replace('_', ' '):<24} {_shown(value)}")
     if text is not None:
-        from rich.markup import escape
-
-        shown = [(str(r.index), str(r.id), escape(r.token), escape(", ".join(r.marks))) for r in rows]
+        shown = [(str(r.index), str(r.id), r.token, ", ".join(r.marks)) for r in rows]
         print_table("Tokens", ("index", "id", "token", "marks"), shown)
 
 
