@@ -19,7 +19,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, islice, zip_longest
+from functools import partial
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -193,18 +194,256 @@ def _save(layers: Tensor, folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def contestants(setting: Setting, ablations: bool) -> dict[str, Contestant]:
-    """By name. With shared prefixes, engine and bare pass also run without reusing them."""
+def contestants(setting: Setting, other: Setting | None) -> dict[str, Contestant]:
+    """By name. With shared prefixes, engine and bare pass also run without reuse; `other` (another dtype) asks for ablations."""
     found: dict[str, Contestant] = {"engine": engine, "bare": bare}
     if any(batch.prefix for batch in setting.plan().batches):
-        found["engine, no reuse"] = lambda s, f: engine(s, f, reuse_prefixes=False)
-        found["bare, no reuse"] = lambda s, f: bare(s, f, reuse_prefixes=False)
-    found["loop, batch 16"] = lambda s, f: loop(s, f, rows=16)
-    found["loop, batch 1"] = lambda s, f: loop(s, f, rows=1)
-    if ablations:
-        other = "float32" if setting.options.dtype != "float32" else "bfloat16"
-        second = setting_of(setting.model.info.name, other, str(setting.model.device), setting.statements)
-        found["engine, unsorted batches of 16"] = lambda s, f: engine(s, f, dataset_order=16)
-        found["bare, with LM head"] = lambda s, f: bare(s, f, head=True)
-        found[f"engine, {other}"] = lambda _, f: engine(second, f)
+        found["engine, no reuse"] = partial(engine, reuse_prefixes=False)
+        found["bare, no reuse"] = partial(bare, reuse_prefixes=False)
+    found |= {f"loop, batch {rows}": partial(loop, rows=rows) for rows in (16, 1)}
+    if other:
+        found["engine, unsorted batches of 16"] = partial(engine, dataset_order=16)
+        found["bare, with LM head"] = partial(bare, head=True)
+        found[f"engine, {other.options.dtype}"] = lambda _, folder: engine(other, folder)
     return found
+
+
+def load_setting(args: argparse.Namespace, workload: Workload, dtype: str) -> Setting:
+    """The model and what its plans need."""
+    model = load_model(describe(args.model), dtype=dtype, device=args.device)
+    options = ExtractionOptions(
+        layers=tuple(range(model.info.n_layers)), dtype=dtype, device=model.device.type, max_tokens=args.max_tokens
+    )
+    return Setting(model, workload.statements, options, identify(model.info, model.tokenizer))
+
+
+# --- parity -------------------------------------------------------------------------------------------------------------
+
+
+def check_parity(setting: Setting) -> dict[str, float]:
+    """The engine's activations against one text at a time; wrong ones end the run.
+
+    The last layer is left out: transformers gives it after the final norm (loading the model compared it).
+    """
+    by_length = sorted(setting.statements, key=lambda s: len(s.text))
+    chosen = dict.fromkeys([*setting.statements[:12], *by_length[:2], *by_length[-2:]])
+    few = replace(setting, statements=tuple(chosen))
+    with tempfile.TemporaryDirectory() as folder:
+        store = engine(few, Path(folder))()
+        ours = np.stack([store.read(layer) for layer in store.layers[:-1]])
+    theirs = np.stack([_one_text(setting.model, s) for s in few.plan().sequences], axis=1)
+    theirs = theirs[:, [row["sequence"] for row in few.plan().rows]]
+    dots, norms = (ours * theirs).sum(-1), np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
+    gap = np.abs(ours - theirs)
+    found = {
+        "max_difference": float((gap / np.maximum(1, np.abs(theirs))).max()),
+        "max_absolute": float(gap.max()),
+        "min_cosine": float((dots / norms).min()),
+    }
+    exact = setting.options.dtype == "float32"
+    if not (found["max_difference"] <= MAX_DIFFERENCE if exact else found["min_cosine"] >= MIN_COSINE):
+        sys.exit(f"parity failed in {setting.options.dtype}: {found}; times of wrong numbers mean nothing")
+    return found
+
+
+@torch.inference_mode()
+def _one_text(model: LanguageModel, ids: tuple[int, ...]) -> np.ndarray:
+    states = model.module(torch.tensor([ids], device=model.device), output_hidden_states=True).hidden_states
+    return torch.stack([state[0, -1].float().cpu() for state in states[1:-1]]).numpy()
+
+
+# --- time ---------------------------------------------------------------------------------------------------------------
+
+
+def measure(setting: Setting, found: dict[str, Contestant], rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Seconds of every contestant in every round; they take turns, and the first round is dropped."""
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+    for number in range(rounds + 1):
+        for name in [*found][number % len(found) :] + [*found][: number % len(found)]:
+            taken = time_once(setting, found[name])
+            if number:
+                times[name].append(taken)
+            print(f"round {number}: {name} {taken['seconds']:.2f} s", file=sys.stderr)
+    return times
+
+
+def time_once(setting: Setting, contestant: Contestant) -> dict[str, float]:
+    """Seconds by the wall clock and of all cores, and the seconds of preparing, in a folder that is then deleted."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        run = contestant(setting, Path(folder))
+        _synchronise(setting)
+        start, cores = time.perf_counter(), time.process_time()
+        run()
+        _synchronise(setting)
+        end = time.perf_counter()
+        return {"seconds": end - start, "core_seconds": time.process_time() - cores, "prepare": start - begin}
+
+
+def _synchronise(setting: Setting) -> None:
+    if setting.model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster `fast` is than `slow`: median of the rounds, with the lowest and the highest round."""
+
+    name: str
+    median: float
+    low: float
+    high: float
+    target: float | None
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return "below the spread" if self.low <= 1 <= self.high else ""
+        said = "met" if self.median >= self.target else "MISSED"
+        return f"{said} (target {self.target}{', within the spread' if self.low < self.target <= self.high else ''})"
+
+
+def ratios(workload: str, times: dict[str, list[dict[str, float]]]) -> list[Ratio]:
+    """Everything that is compared, round by round, so that a slow moment of the machine hits both sides."""
+    plain = ", no reuse" if "engine, no reuse" in times else ""
+    asked = [
+        ("engine / bare forward of the same batches", f"engine{plain}", f"bare{plain}", 0.97),
+        ("engine / bare forward, prefixes reused by both", "engine", "bare" if plain else "", None),
+        ("engine / loop, batch 16", "engine", "loop, batch 16", 2.5 if workload == "mixed" else None),
+        ("engine / loop, batch 1", "engine", "loop, batch 1", None),
+        ("prefix reuse on / off", "engine", "engine, no reuse", {"two-option": 1.6, "four-option": 3.0}.get(workload)),
+        *((f"engine / {name}", "engine", name, None) for name in times if name.startswith("engine, ") and "no reuse" not in name),
+        ("bare / bare with LM head", "bare", "bare, with LM head", None),
+    ]
+    return [_ratio(name, times[a], times[b], target) for name, a, b, target in asked if a in times and b in times]
+
+
+def _ratio(name: str, fast: list[dict[str, float]], slow: list[dict[str, float]], target: float | None) -> Ratio:
+    rounds = [b["seconds"] / a["seconds"] for a, b in zip(fast, slow, strict=True)]
+    return Ratio(name, statistics.median(rounds), min(rounds), max(rounds), target)
+
+
+def run_workload(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Parity, then times and ratios of one workload; printed, and returned for the file."""
+    workload = make_workload(name, args.texts or ROWS[name], args.data_dir)
+    dtype = str(choose_dtype(choose_device(args.device), args.dtype)).removeprefix("torch.")
+    setting = load_setting(args, workload, dtype)
+    other = load_setting(args, workload, "float32") if dtype != "float32" else setting
+    parity = {s.options.dtype: check_parity(s) for s in (other, setting)}
+    times = measure(setting, contestants(setting, other if args.ablations and other is not setting else None), args.rounds)
+    found = ratios(name, times)
+    plans = {reuse: setting.plan(reuse_prefixes=reuse) for reuse in (True, False)}
+    print_workload(workload, plans, parity, times, found)
+    return {
+        "workload": name, "source": workload.source, "rows": len(workload.statements), "dtype": dtype, "parity": parity,
+        "tokens": {f"reuse {reuse}": [p.text_tokens, p.needed_tokens, p.computed_tokens] for reuse, p in plans.items()},
+        "times": times, "ratios": [asdict(r) | {"verdict": r.verdict} for r in found],
+    }  # fmt: skip
+
+
+def print_workload(
+    workload: Workload, plans: dict[bool, Plan], parity: dict[str, dict[str, float]],
+    times: dict[str, list[dict[str, float]]], found: list[Ratio],
+) -> None:  # fmt: skip
+    """Two tables: seconds and tokens per second by contestant, then the ratios."""
+    lengths = sorted(len(s) for s in plans[False].sequences)
+    print(f"\n{workload.name}: {len(workload.statements)} rows from {workload.source}; tokens per row {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
+    for reuse, plan in plans.items():
+        padding = 1 - plan.needed_tokens / plan.computed_tokens
+        print(f"  prefix reuse {'on ' if reuse else 'off'}: {plan.text_tokens} tokens of text, {plan.computed_tokens} computed, of these {padding:.1%} padding")
+    for dtype, numbers in parity.items():
+        print(f"  parity {dtype}: largest difference {numbers['max_difference']:.2g}, lowest cosine {numbers['min_cosine']:.6f}")
+    print(f"  {'':34}{'median s':>10}{'min s':>10}{'core s':>10}{'prepare s':>11}{'text tokens/s':>15}")
+    for name, rows in times.items():
+        median, cores, made = (statistics.median(r[k] for r in rows) for k in ("seconds", "core_seconds", "prepare"))
+        best = min(r["seconds"] for r in rows)
+        print(f"  {name:34}{median:10.2f}{best:10.2f}{cores:10.2f}{made:11.2f}{plans[False].text_tokens / median:15.0f}")
+    for r in found:
+        print(f"  {r.name:48}{r.median:7.3f}   rounds {r.low:.3f} to {r.high:.3f}   {r.verdict}")
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+def peak_of(args: argparse.Namespace) -> dict[str, float]:
+    """In this process, which runs one contestant only: highest resident (and device) memory in MB."""
+    workload = make_workload("statements", args.texts, None)
+    setting = load_setting(args, workload, str(choose_dtype(choose_device(args.device), args.dtype)).removeprefix("torch."))
+    if args.peak_of != "model alone":
+        time_once(setting, contestants(setting, None)[args.peak_of])
+    device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
+    return {"resident": _resident_peak() / 1e6, "device": device}
+
+
+def _resident_peak() -> int:
+    """Of this program alone: Linux's ru_maxrss starts from the process that started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def run_memory(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Peak of each contestant on short statements, each in a process of its own, and with ten times the rows."""
+    print(f"\nmemory: short statements, MB resident{'':10}{args.memory_rows:>12} rows{args.memory_rows * 10:>12} rows   ratio")
+    found = []
+    for name in ("model alone", "engine", "bare", "loop, batch 16"):
+        small, large = (_peak_in_subprocess(args, name, rows) for rows in (args.memory_rows, args.memory_rows * 10))
+        ratio = large["resident"] / small["resident"]
+        print(f"  {name:45}{small['resident']:12.0f}     {large['resident']:12.0f}     {ratio:8.2f}")
+        found.append({"contestant": name, "rows": args.memory_rows, "peak": small, "peak_of_ten_times": large, "ratio": ratio})
+    return found
+
+
+def _peak_in_subprocess(args: argparse.Namespace, name: str, rows: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--peak-of", name, "--texts", rows, "--model", args.model, "--device", args.device, "--dtype", args.dtype]
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def machine() -> dict[str, Any]:
+    """Where this ran."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu, "load": load, **environment()}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--workload", choices=("all", *ROWS), default="all")
+    parser.add_argument("--texts", type=int, help="rows of each workload (default: a few seconds of a small CPU)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds counted; one more runs first and is dropped")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", help="auto is bfloat16 where the device computes in it, else float32")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--max-tokens", type=int, help="cut longer texts from the left")
+    parser.add_argument("--data-dir", type=Path, help="folder with BoolQ, IMDB, RACE; else PROBESHIFT_DATA, else bundled facts")
+    parser.add_argument("--ablations", action="store_true", help="also run with one lever off at a time")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
+    parser.add_argument("--memory-rows", type=int, default=4000)
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="write everything as JSON")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.peak_of:
+        print(json.dumps(peak_of(args)))
+        return
+    where = machine()
+    versions = ", ".join(f"{k} {where['versions'][k]}" for k in ("torch", "transformers"))
+    print(f"{args.model} on {where['gpu'] or where['cpu']}, {where['threads']} threads of {where['cores']} cores, load {where['load']:.1f}, {versions}")
+    names = [*ROWS] if args.workload == "all" else [args.workload]
+    results = {"memory": run_memory(args)} if args.memory else {"workloads": [run_workload(args, name) for name in names]}
+    if args.out:
+        args.out.write_text(json.dumps({"machine": where, **results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -36,8 +36,16 @@ _FACTS = (
     facts.FACTS_CITIES_CONJ,
     facts.FACTS_CITIES_DISJ,
 )
+_FACTS_BY_SIDE = (
+    facts.FACTS_CITIES_AFFIRMED,
+    facts.FACTS_CITIES_NEGATED,
+    facts.FACTS_TRANSLATIONS_AFFIRMED,
+    facts.FACTS_TRANSLATIONS_NEGATED,
+    facts.FACTS_COMPARISONS_AFFIRMED,
+    facts.FACTS_COMPARISONS_NEGATED,
+)
 
-DATASETS: tuple[DatasetSpec, ...] = (*_MISSION, dlk.PIQA, TRUTHFUL_QA, *_FACTS)
+DATASETS: tuple[DatasetSpec, ...] = (*_MISSION, dlk.PIQA, TRUTHFUL_QA, *_FACTS, *_FACTS_BY_SIDE)
 MISSION_DATASETS: tuple[str, ...] = tuple(spec.name for spec in _MISSION)
 FACTS_DATASETS: tuple[str, ...] = tuple(spec.name for spec in _FACTS)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
-from probeshift.datasets.dataset import Dataset, DatasetSpec
+from probeshift.datasets.dataset import DatasetSpec
 from probeshift.datasets.got import pool
 from probeshift.datasets.questions import Answer, Question
 from probeshift.datasets.splits import shuffle_key
@@ -46,34 +46,79 @@ def _cities() -> tuple[tuple[str, str, str], ...]:
     return tuple(zip(names, countries, deal_wrong(names, countries, banned, "country"), strict=True))
 
 
-def _pair(key: str, affirmed: str, negated: str, label: bool, *entities: str) -> Question:
-    return Question(
-        key, (Answer("pos", affirmed, label, "pos"), Answer("neg", negated, not label, "neg")), entities=entities
-    )
+@dataclass(frozen=True)
+class Claim:
+    """One thing said of a subject, affirmed and negated; `label` is the truth of the affirmed form."""
+
+    affirmed: str
+    negated: str
+    label: bool
 
 
-def cities() -> list[Question]:
+@dataclass(frozen=True)
+class Subject:
+    """What claims are about (a city, a word, two numbers): one true and one false claim."""
+
+    key: str
+    entities: tuple[str, ...]
+    claims: tuple[Claim, Claim]
+
+
+def paired(subjects: Sequence[Subject], claims: int = 2) -> list[Question]:
+    """The first `claims` of each subject, each with its negation as one question: labels are opposite, so the wording alone
+    tells nothing."""
+    return [
+        Question(
+            f"{subject.key} {claim.label}",
+            (Answer("pos", claim.affirmed, claim.label, "pos"), Answer("neg", claim.negated, not claim.label, "neg")),
+            entities=subject.entities,
+        )
+        for subject in subjects
+        for claim in subject.claims[:claims]
+    ]
+
+
+def affirmed(subjects: Sequence[Subject]) -> list[Question]:
+    """Affirmed claims only: which of the two about a subject is true?"""
+    return [_choice(s, [(claim.affirmed, claim.label) for claim in s.claims]) for s in subjects]
+
+
+def negated(subjects: Sequence[Subject]) -> list[Question]:
+    """Negated claims only: which of the two about a subject is true?"""
+    return [_choice(s, [(claim.negated, not claim.label) for claim in s.claims]) for s in subjects]
+
+
+def _choice(subject: Subject, options: Sequence[tuple[str, bool]]) -> Question:
+    answers = tuple(Answer(str(i), text, label) for i, (text, label) in enumerate(options))
+    return Question(subject.key, answers, entities=subject.entities)
+
+
+def city_subjects() -> list[Subject]:
     """Each city with its country and with a wrong one."""
-    questions = []
-    for city, country, wrong in _cities():
-        for label, named in ((True, country), (False, wrong)):
-            affirmed, negated = f"{city} is a city in {named}.", f"{city} is not a city in {named}."
-            questions.append(_pair(f"{city} {label}", affirmed, negated, label, city))
-    return questions
+    return [
+        Subject(city, (city,), (_located(city, country, True), _located(city, wrong, False)))
+        for city, country, wrong in _cities()
+    ]
 
 
-def translations() -> list[Question]:
+def _located(city: str, country: str, label: bool) -> Claim:
+    return Claim(f"{city} is a city in {country}.", f"{city} is not a city in {country}.", label)
+
+
+def word_subjects() -> list[Subject]:
     """Each Spanish word with its English meaning and with that of another word."""
     rows = _table("spanish_words")
     words, meanings = [row["spanish"] for row in rows], [row["english"] for row in rows]
     wrong = deal_wrong(words, meanings, [frozenset((meaning,)) for meaning in meanings], "meaning")
-    questions = []
-    for word, meaning, other in zip(words, meanings, wrong, strict=True):
-        for label, named in ((True, meaning), (False, other)):
-            affirmed = f'In Spanish, "{word}" is the word for "{named}".'
-            negated = f'In Spanish, "{word}" is not the word for "{named}".'
-            questions.append(_pair(f"{word} {label}", affirmed, negated, label, word))
-    return questions
+    return [
+        Subject(word, (word,), (_meant(word, meaning, True), _meant(word, other, False)))
+        for word, meaning, other in zip(words, meanings, wrong, strict=True)
+    ]
+
+
+def _meant(word: str, meaning: str, label: bool) -> Claim:
+    lead = f'In Spanish, "{word}" is'
+    return Claim(f'{lead} the word for "{meaning}".', f'{lead} not the word for "{meaning}".', label)
 
 
 _ONES = (
@@ -103,17 +148,16 @@ def number_pairs() -> list[tuple[int, int]]:
     return [(low, high) if i % 2 else (high, low) for i, (low, high) in enumerate(even)]
 
 
-def comparisons() -> list[Question]:
-    """One number, spelled out, said to be greater than another."""
-    questions = []
-    for a, b in number_pairs():
-        first, second = spelled(a).capitalize(), spelled(b)
-        affirmed, negated = (
-            f"{first} is a greater number than {second}.",
-            f"{first} is not a greater number than {second}.",
-        )
-        questions.append(_pair(f"{a} {b}", affirmed, negated, a > b, str(a), str(b)))
-    return questions
+def number_subjects() -> list[Subject]:
+    """Two numbers, spelled out, each said to be greater than the other."""
+    return [Subject(f"{a} {b}", (str(a), str(b)), (_greater(a, b), _greater(b, a))) for a, b in number_pairs()]
+
+
+def _greater(a: int, b: int) -> Claim:
+    first, second = spelled(a).capitalize(), spelled(b)
+    return Claim(
+        f"{first} is a greater number than {second}.", f"{first} is not a greater number than {second}.", a > b
+    )
 
 
 def _two_cities(lead: str, joint: Callable[[bool, bool], bool], mostly: bool) -> list[Question]:
@@ -146,38 +190,65 @@ def cities_disj() -> list[Question]:
 
 
 def _entry(
-    name: str, questions: Callable[[], list[Question]], *, paired: bool, entity_name: str, related: tuple[str, ...] = ()
+    name: str,
+    questions: Callable[[], list[Question]],
+    *,
+    entity_name: str,
+    answer_types: tuple[str, ...] = (),
+    grouped: bool = True,
 ) -> DatasetSpec:
-    facts: dict[str, Any] = {"hub_id": None, "hub_config": None, "hub_revision": None, "source_splits": ()}
+    subject = name.split("_")[1]
     return DatasetSpec(
         name=name,
         family="facts",
-        grouped=paired,
-        answer_types=("pos", "neg") if paired else (),
-        options="2" if paired else "none",
+        hub_id=None,
+        hub_config=None,
+        hub_revision=None,
+        source_splits=(),
+        grouped=grouped,
+        answer_types=answer_types,
+        options="2" if grouped else "none",
         licence="this project's",
-        related=related,
+        related=tuple(other for other in _NAMES if other != name and other.split("_")[1] == subject),
         note="made from bundled tables; no download",
         seed=name,
         files="none: bundled",
         entity_name=entity_name,
-        bundled=lambda spec, split_by: _bundled(spec, questions(), split_by),
-        **facts,
+        bundled=lambda spec, split_by: pool(spec, questions(), "bundled", split_by),
     )
 
 
-def _bundled(spec: DatasetSpec, questions: list[Question], split_by: str) -> Dataset:
-    return pool(spec, questions, "bundled", split_by)
+_NAMES = (
+    *("facts_cities", "facts_translations", "facts_comparisons", "facts_cities_conj", "facts_cities_disj"),
+    *(f"facts_{of}_{side}" for of in ("cities", "translations", "comparisons") for side in ("affirmed", "negated")),
+)
+_SUBJECTS = {
+    "cities": (city_subjects, "city"),
+    "translations": (word_subjects, "Spanish word"),
+    "comparisons": (number_subjects, "number"),
+}
 
 
-FACTS_CITIES = _entry(
-    "facts_cities", cities, paired=True, entity_name="city", related=("facts_cities_conj", "facts_cities_disj")
-)
-FACTS_TRANSLATIONS = _entry("facts_translations", translations, paired=True, entity_name="Spanish word")
-FACTS_COMPARISONS = _entry("facts_comparisons", comparisons, paired=True, entity_name="number")
-FACTS_CITIES_CONJ = _entry(
-    "facts_cities_conj", cities_conj, paired=False, entity_name="city", related=("facts_cities", "facts_cities_disj")
-)
-FACTS_CITIES_DISJ = _entry(
-    "facts_cities_disj", cities_disj, paired=False, entity_name="city", related=("facts_cities", "facts_cities_conj")
-)
+def _paired_entry(of: str, claims: int = 2) -> DatasetSpec:
+    subjects, entity_name = _SUBJECTS[of]
+    return _entry(
+        f"facts_{of}", lambda: paired(subjects(), claims), entity_name=entity_name, answer_types=("pos", "neg")
+    )
+
+
+def _sided_entry(of: str, side: Callable[[Sequence[Subject]], list[Question]]) -> DatasetSpec:
+    subjects, entity_name = _SUBJECTS[of]
+    return _entry(f"facts_{of}_{side.__name__}", lambda: side(subjects()), entity_name=entity_name)
+
+
+FACTS_CITIES = _paired_entry("cities")
+FACTS_TRANSLATIONS = _paired_entry("translations")
+FACTS_COMPARISONS = _paired_entry("comparisons", claims=1)  # two numbers either way round are one fact
+FACTS_CITIES_CONJ = _entry("facts_cities_conj", cities_conj, entity_name="city", grouped=False)
+FACTS_CITIES_DISJ = _entry("facts_cities_disj", cities_disj, entity_name="city", grouped=False)
+FACTS_CITIES_AFFIRMED = _sided_entry("cities", affirmed)
+FACTS_CITIES_NEGATED = _sided_entry("cities", negated)
+FACTS_TRANSLATIONS_AFFIRMED = _sided_entry("translations", affirmed)
+FACTS_TRANSLATIONS_NEGATED = _sided_entry("translations", negated)
+FACTS_COMPARISONS_AFFIRMED = _sided_entry("comparisons", affirmed)
+FACTS_COMPARISONS_NEGATED = _sided_entry("comparisons", negated)
