@@ -130,26 +130,29 @@ def test_correctness_is_refused_when_rows_mix_models():
         recovered(pd.concat([rows, rows.assign(model="large")], ignore_index=True), correct)
 
 
-def test_best_layer_looks_off_the_diagonal_on_the_selection_split_only():
+def test_best_layer_is_chosen_at_home_on_the_selection_split_only():
     def accuracy(method, train, test, split, layer):
-        good = (layer == 8) == (train != test and split == "selection")
+        good = (layer == 8) == (train == test and split == "selection")
         return 0.9 if good and method == "dim" else 0.6
 
-    choice = best_layer(grid(accuracy))
+    choice = best_layer(grid(accuracy), metric="accuracy")
     assert choice.layer == 8 and choice.value == pytest.approx(0.9)
-    assert choice.used == "off-diagonal cells of the selection split"
+    assert choice.used == "accuracy of in-distribution cells, selection split"
+    auroc = grid(accuracy).assign(metric="auroc")
+    assert best_layer(pd.concat([grid(plain), auroc])).used == "auroc of in-distribution cells, selection split"
 
 
-def test_best_layer_of_one_dataset_says_it_used_the_diagonal():
-    choice = best_layer(grid(plain, sets=("cities",)))
-    assert (choice.layer, choice.used) == (8, "in-distribution cells of the selection split")
+def test_best_layer_without_own_cells_says_it_used_the_others():
+    rows = grid(plain)
+    choice = best_layer(rows[~rows["in_distribution"]], metric="accuracy")
+    assert (choice.layer, choice.used) == (8, "accuracy of off-diagonal cells, selection split")
 
 
 def test_best_layer_is_never_chosen_on_test_rows_unasked():
     rows = grid(plain, splits=("test",))
     with pytest.raises(UsageError, match="Splits present: `test`"):
-        best_layer(rows)
-    assert best_layer(rows, split="test").used.endswith("test split")
+        best_layer(rows, metric="accuracy")
+    assert best_layer(rows, metric="accuracy", split="test").used.endswith("test split")
 
 
 def test_matrix_has_train_rows_and_test_columns():

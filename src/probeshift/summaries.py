@@ -46,7 +46,7 @@ class CellKey(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """The layer with the highest mean accuracy. `used` says which cells were averaged, `by_layer` holds all means."""
+    """The layer with the highest mean. `used` says which cells were averaged, `by_layer` holds all means."""
 
     layer: int
     value: float
@@ -146,27 +146,30 @@ def recovered(
 def best_layer(
     rows: pd.DataFrame,
     *,
+    metric: str = "auroc",
     split: str = "selection",
     protocol: str = "strict",
     method_control: Sequence[str] = CONTROLS,
 ) -> LayerChoice:
-    """The layer with the highest mean accuracy off the diagonal, over all methods but the controls; ties go low.
+    """The layer with the highest mean in-distribution AUROC, over all methods but the controls; ties go low.
 
-    With one dataset nothing is off the diagonal and the in-distribution cells are averaged instead; `used` says so.
+    A layer is chosen at home, before anybody looks whether the direction holds elsewhere. AUROC counts every pair of rows and
+    no threshold, so it is the steadier guide, and the same for sets with and without questions. Where no probe was trained
+    on an evaluated set, the other cells are averaged instead; `used` says so.
 
     Raises:
-        UsageError: no accuracy is defined on `split` (imported results have a test split only), or several models or
+        UsageError: the metric is not defined on `split` (imported results have a test split only), or several models or
             positions are mixed.
     """
-    cells = pick(rows, metric="accuracy", split=split, protocol=protocol)
+    cells = pick(rows, metric=metric, split=split, protocol=protocol)
     cells = cells[~cells["method"].isin(method_control) & cells["value"].notna()]
     _refuse_mixed(cells, "model", "position")
-    off = cells[~cells["in_distribution"].astype(bool)]
-    used = f"{'off-diagonal' if len(off) else 'in-distribution'} cells of the {split} split"
-    table = (off if len(off) else cells).groupby("layer")["value"].agg(value="mean", n_cells="count").reset_index()
+    own = cells[cells["in_distribution"].astype(bool)]
+    used = f"{metric} of {'in-distribution' if len(own) else 'off-diagonal'} cells, {split} split"
+    table = (own if len(own) else cells).groupby("layer")["value"].agg(value="mean", n_cells="count").reset_index()
     if not len(table):
         raise UsageError(
-            f"no {protocol} accuracy on the {split} split to choose a layer by. "
+            f"no {protocol} {metric} on the {split} split to choose a layer by. "
             f"Splits present: {_listed(rows['split'])}. Pass split= one of them, or name the layer."
         )
     best = table.loc[table["value"].idxmax()]

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from probeshift.datasets import FACTS_DATASETS
 from probeshift.experiments.crossdata import CrossdataSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings
+
+# Chosen to show all that can happen to a direction: it holds (cities, words, two cities at once), it is inverted (negations),
+# it is not there (numbers).
+DATASETS = (
+    "facts_cities_affirmed",
+    "facts_cities_negated",
+    "facts_translations_affirmed",
+    "facts_comparisons_affirmed",
+    "facts_cities_conj",
+)
 
 
 def settings(output_dir: Path | None = None) -> CrossdataSettings:
     """Small limits, every layer, one seed."""
     return CrossdataSettings(
         model=ModelSettings(model="smollm2-135m"),
-        data=DataSettings(datasets=FACTS_DATASETS, train_limit=200, selection_limit=100, eval_limit=150),
+        data=DataSettings(datasets=DATASETS, train_limit=300, selection_limit=100, eval_limit=200),
         layer_skip=1,
         output_dir=output_dir or Path("output/demo"),
     )

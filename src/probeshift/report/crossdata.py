@@ -40,7 +40,7 @@ class Pages:
 def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None) -> Pages:
     """Matrices and layer curve of one model's evaluated rows.
 
-    `layer` None takes the layer with the best mean accuracy on the selection split, off the diagonal; test rows never choose.
+    `layer` None takes the layer with the best mean in-distribution AUROC on the selection split; test rows never choose.
 
     Raises:
         StoreError: nothing was evaluated yet.
@@ -52,7 +52,7 @@ def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None
     note = f"layer {layer}: as asked"
     if layer is None:
         choice = best_layer(rows, protocol=protocol)
-        layer, note = choice.layer, f"layer {choice.layer}: best mean accuracy over {choice.used} ({choice.value:.3f})"
+        layer, note = choice.layer, f"layer {choice.layer}: best mean {choice.used} ({choice.value:.3f})"
     tops = ceilings(rows, protocol=protocol)
     correct = {CellKey(*key): won for key, won in results.correct().items()}
     return _draw(rows, tops, correct, results.folder, method=method, layer=layer, note=note)
@@ -72,7 +72,9 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
         method = part["method"].iloc[0]
         _check(part, method, layer)
         tops = ceilings(part, protocol="published", selected_on="test")
-        chosen = best_layer(part, split="test", protocol="published").layer if layer is None else layer
+        chosen = (
+            best_layer(part, metric="accuracy", split="test", protocol="published").layer if layer is None else layer
+        )
         why = "best mean accuracy on the test rows themselves; imported files hold no others"
         note = f"layer {chosen}: {'as asked' if layer is not None else why}"
         parts.append(_draw(part, tops, {}, output_dir / str(model), method=method, layer=chosen, note=note))
