@@ -84,7 +84,9 @@ def test_dim_is_the_difference_of_class_means_with_the_threshold_between_them():
     np.testing.assert_allclose(found.directions, true - false, atol=1e-12)
     for layer in range(3):
         probe = LinearProbe(found.directions[layer], float(found.biases[layer]))
-        assert probe.score(true[layer][None].astype(np.float32))[0] == pytest.approx(-probe.score(false[layer][None].astype(np.float32))[0], rel=1e-4)
+        assert probe.score(true[layer][None].astype(np.float32))[0] == pytest.approx(
+            -probe.score(false[layer][None].astype(np.float32))[0], rel=1e-4
+        )
 
 
 def test_dim_survives_a_massive_activation():

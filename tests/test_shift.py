@@ -19,7 +19,10 @@ ELSEWHERE = planted.Recipe("elsewhere", planted.unit(9), seed=3)
 LOOSE = planted.Recipe("loose", planted.unit(1), grouped=False, seed=4)
 
 
-def study(tmp_path, tests, *, scoring=Scoring(n_resamples=200), methods=METHODS, layers=planted.LAYERS):
+QUICK = Scoring(n_resamples=200)
+
+
+def study(tmp_path, tests, *, scoring=QUICK, methods=METHODS, layers=planted.LAYERS):
     results = ResultFolder(tmp_path / "out")
     train = planted.write(tmp_path / "acts", HOME)
     probes = fit_probes(train, methods, planted.LAYERS, results)
@@ -32,7 +35,13 @@ def study(tmp_path, tests, *, scoring=Scoring(n_resamples=200), methods=METHODS,
 
 
 def value(rows, test, metric="auroc", method="dim", split="test", layer=1):
-    found = rows[(rows.test == test) & (rows.metric == metric) & (rows.method == method) & (rows.split == split) & (rows.layer == layer)]
+    found = rows[
+        (rows.test == test)
+        & (rows.metric == metric)
+        & (rows.method == method)
+        & (rows.split == split)
+        & (rows.layer == layer)
+    ]
     assert len(found) == 1
     return found.iloc[0]
 
@@ -64,7 +73,9 @@ def test_test_labels_only_count(tmp_path):
     table.to_parquet(test.store.folder / "rows.parquet")
     probes = [load_probes(results.folder, m.name, "home") for m in METHODS]
     turned = ResultFolder(tmp_path / "turned-out")
-    mirrored = turned.collect([("away", "test", score_slice(test, probes, planted.LAYERS, turned, Scoring(n_resamples=200)))])
+    mirrored = turned.collect(
+        [("away", "test", score_slice(test, probes, planted.LAYERS, turned, Scoring(n_resamples=200)))]
+    )
     for metric in ("accuracy", "accuracy_row", "auroc"):
         for method in ("dim", "random"):
             a, b = value(rows, "away", metric, method).value, value(mirrored, "away", metric, method).value
@@ -126,14 +137,28 @@ def test_fitted_probes_are_read_back_not_fitted_again(tmp_path):
 
 
 def test_methods_that_need_questions_are_left_out_where_there_are_none(tmp_path):
-    needy = Method("needy", "test", lambda t, s: Fitted(np.ones((len(s), planted.D_MODEL))), "train labels", "balanced", needs_groups=True)
+    needy = Method(
+        "needy",
+        "test",
+        lambda t, s: Fitted(np.ones((len(s), planted.D_MODEL))),
+        "train labels",
+        "balanced",
+        needs_groups=True,
+    )
     results = ResultFolder(tmp_path / "out")
-    assert [p.card.method for p in fit_probes(planted.write(tmp_path, LOOSE), [needy, find_method("dim")], planted.LAYERS, results)] == ["dim"]
-    assert [p.card.method for p in fit_probes(planted.write(tmp_path, HOME), [needy], planted.LAYERS, results)] == ["needy"]
+    assert [
+        p.card.method
+        for p in fit_probes(planted.write(tmp_path, LOOSE), [needy, find_method("dim")], planted.LAYERS, results)
+    ] == ["dim"]
+    assert [p.card.method for p in fit_probes(planted.write(tmp_path, HOME), [needy], planted.LAYERS, results)] == [
+        "needy"
+    ]
 
 
 def test_an_unsupervised_direction_gets_its_sign_from_training_labels(tmp_path):
-    wrong_way = Method("wrong_way", "test", lambda t, s: Fitted(np.tile(-planted.unit(1), (len(s), 1))), "train labels", "balanced")
+    wrong_way = Method(
+        "wrong_way", "test", lambda t, s: Fitted(np.tile(-planted.unit(1), (len(s), 1))), "train labels", "balanced"
+    )
     results, rows = study(tmp_path, [AWAY], methods=[wrong_way])
     card = json.loads(probe_path(results.folder, "wrong_way", "home").with_suffix(".json").read_text())
     assert card["flipped"] == [True] * 3 and card["sign"] == "train labels"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, no_type_check
 
 import typer
 
@@ -19,6 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @app.callback(invoke_without_command=True)
+@no_type_check  # typer hands over the parent class of the Context it wants named here
 def short_names(context: typer.Context, as_json: AsJson = False) -> None:
     """List the short names, what they stand for, and whether the model is on this machine.
 

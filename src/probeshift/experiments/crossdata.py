@@ -62,6 +62,15 @@ class Comparison:
 
     @classmethod
     def open(cls, settings: CrossdataSettings) -> Comparison:
+        """Check the names and read the datasets.
+
+        Raises:
+            UsageError: an unknown model or dataset, or a file that cannot be used.
+            MissingError: datasets that are not on this machine.
+        """
+        from probeshift.models.names import resolve
+
+        resolve(settings.model.model)
         return cls(settings, Workspace(settings.model), load_datasets(settings.data))
 
     @property

@@ -139,7 +139,7 @@ def load_datasets(settings: DataSettings) -> dict[str, Dataset]:
     if missing and not (settings.skip_missing and found):
         raise MissingError(_missing_message(missing))
     for name in missing:
-        log.warning("dataset %s is not on this machine and is left out", name)
+        log.warning("%s is not on this machine and is left out", name)
     return found
 
 

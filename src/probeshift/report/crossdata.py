@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError, nearest
+from probeshift.models.names import folder_name
 from probeshift.report.cross_matrix import cross_matrix
 from probeshift.report.figures import layer_curve, save_figure
 from probeshift.results import ResultFolder
 from probeshift.summaries import CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
 
-_PUBLISHED = "published procedure: signs and thresholds were chosen on the evaluation labels; a probe that points the wrong way is folded above chance"
+_PUBLISHED = (
+    "published procedure: signs and thresholds were chosen on the evaluation labels; "
+    "a probe that points the wrong way is folded above chance"
+)
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
@@ -77,7 +81,9 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
         )
         why = "best mean accuracy on the test rows themselves; imported files hold no others"
         note = f"layer {chosen}: {'as asked' if layer is not None else why}"
-        parts.append(_draw(part, tops, {}, output_dir / str(model), method=method, layer=chosen, note=note))
+        parts.append(
+            _draw(part, tops, {}, output_dir / folder_name(str(model)), method=method, layer=chosen, note=note)
+        )
     tables, notes, paths = (tuple(x for p in parts for x in getattr(p, name)) for name in ("tables", "notes", "paths"))
     return Pages(tables, notes, paths, {str(p.numbers["model"]): p.numbers for p in parts})
 
@@ -117,12 +123,13 @@ def _draw(
     paths = [save_figure(figure, folder / f"{name}.png", table)[0] for name, (figure, table) in figures.items()]
     means = _means(rows, ratio, method, layer, protocol)
     about = f"{model}, {method}, layer {layer}, {protocol}"
-    tables = (
-        _matrix_table(f"recovered accuracy, %: {about}", ratio, 100, "{:.0f}"),
-        _matrix_table(f"AUROC: {about}", auc, 1, "{:.2f}"),
-        _means_table(means),
-    )
-    notes = (note,) if protocol == "strict" else (note, _PUBLISHED)
+    shown = [("recovered accuracy", ratio, "{:.0%}"), ("AUROC", auc, "{:.2f}")]
+    matrices = [_matrix_table(f"{name}: {about}", t, pattern) for name, t, pattern in shown if t["value"].notna().any()]
+    empty = [
+        f"{name} is undefined in every cell: {t['reason'].iloc[0]}" for name, t, _ in shown if t["value"].isna().all()
+    ]
+    tables = (*matrices, _means_table(means))
+    notes = (note, *empty, *((_PUBLISHED,) if protocol == "published" else ()))
     numbers = {"model": model, "layer": layer, "method": method, "protocol": protocol, "means": means}
     return Pages(tables, notes, tuple(paths), numbers)
 
@@ -164,20 +171,23 @@ def _means_table(means: Mapping[str, Any]) -> Table:
     return "what is left away from home", columns, rows
 
 
-def _matrix_table(title: str, cells: pd.DataFrame, scale: float, pattern: str) -> Table:
+def _matrix_table(title: str, cells: pd.DataFrame, pattern: str) -> Table:
+    """Train sets down, test sets across; wide matrices number their columns, so that they fit a terminal."""
     trains, tests = list(dict.fromkeys(cells["train"])), list(dict.fromkeys(cells["test"]))
     found = {(c.train, c.test): c for c in cells.itertuples()}
+    wide = len(tests) > _WIDE
+    number = {name: str(i + 1) for i, name in enumerate([*tests, *(t for t in trains if t not in tests)])}
     rows = [
-        (f"{train} ->", *(_cell(found.get((train, test)), scale, pattern, len(tests) <= _WIDE) for test in tests))
-        for train in trains
+        (f"{number[a]} {a}" if wide else f"{a} ->", *(_cell(found.get((a, b)), pattern, not wide) for b in tests))
+        for a in trains
     ]
-    return title, ("train -> test", *tests), rows
+    return title, ("train -> test", *(number[b] if wide else b for b in tests)), rows
 
 
-def _cell(cell: Any, scale: float, pattern: str, interval: bool) -> str:
+def _cell(cell: Any, pattern: str, interval: bool) -> str:
     if cell is None or pd.isna(cell.value):
         return "–"
-    text = pattern.format(cell.value * scale)
+    text = pattern.format(cell.value)
     if interval and pd.notna(cell.ci_low):
-        text += f" [{pattern.format(cell.ci_low * scale)}, {pattern.format(cell.ci_high * scale)}]"
+        text += f" [{pattern.format(cell.ci_low)}, {pattern.format(cell.ci_high)}]"
     return text
