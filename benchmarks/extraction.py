@@ -1,7 +1,7 @@
 """How fast activations are read, and in how much memory: this engine, the bare forward pass, and the loop people write.
 
 All contestants have the same loaded model, token ids, dtype, threads, layers (all) and position (last token). They take
-turns in one process; parity comes first, and a wrong answer ends the run. benchmarks/README.md says what each number means.
+turns in one process; parity comes first, and wrong numbers end the run. benchmarks/README.md says what each figure means.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -31,53 +31,47 @@ from transformers import DynamicCache
 
 from probeshift.datasets import FACTS_DATASETS, Statement, load_dataset
 from probeshift.errors import ProbeshiftError
-from probeshift.extraction import Batch, ExtractionOptions, Plan, cut_shards, extract, identify, make_plan, prepare
+from probeshift.extraction import Batch, BatchReader, ExtractionOptions, Plan, extract, identify, make_plan, prepare
 from probeshift.models import LanguageModel, choose_device, choose_dtype, describe, load_model
 from probeshift.provenance import environment
 
-# Facts in one text: median and spread of a log-normal, so that texts are about as long as in the named real sets.
-FACTS_PER_TEXT = {"statements": (1, 0.5), "mixed": (4, 1.0), "two-option": (14, 0.6), "four-option": (34, 0.3)}
 OPTIONS = {"statements": 1, "mixed": 1, "two-option": 2, "four-option": 4}
 REAL = {"mixed": ("facts_cities", "arc_easy", "boolq", "imdb"), "two-option": ("boolq",), "four-option": ("race",)}
-ROWS = {"mixed": 160, "two-option": 96, "four-option": 64}
-# Facts longer than this would only lengthen the run: they are left out of real text.
-MAX_CHARACTERS = 6000
+# Bundled facts joined into one text: median and spread of a log-normal number of them.
+FACTS_PER_TEXT = {"statements": (2, 0.5), "mixed": (4, 1.0), "two-option": (14, 0.5), "four-option": (25, 0.3)}
+# Real questions longer than this are left out: they lengthen the run, not the comparison.
+MAX_CHARACTERS = {"mixed": 4000, "two-option": 1200, "four-option": 1400}
 MAX_DIFFERENCE, MIN_COSINE = 1e-4, 0.999
+TARGETS = {
+    "mixed": {"engine vs loop, batch 16": 2.5},
+    "two-option": {"prefix reuse on vs off": 1.6},
+    "four-option": {"prefix reuse on vs off": 3.0},
+}
+
+Times = dict[str, list[dict[str, float]]]  # by contestant, one entry per round
 
 
-# --- text ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Statements in the order of their dataset, and where the text came from."""
-
-    name: str
-    statements: tuple[Statement, ...]
-    source: str
-
-
-def make_workload(name: str, n_rows: int, data_dir: Path | None) -> Workload:
-    """Real text where a data folder holds it, else joined facts; the same rows every time, all different."""
-    texts, source = None, "facts bundled with the package"
+def make_rows(name: str, n_rows: int, data_dir: Path | None) -> tuple[tuple[Statement, ...], str]:
+    """Different texts, the same every time, and where they come from: a data folder that holds them, else joined facts."""
+    texts, source = _joined_facts(name), "facts bundled with the package"
     if name in REAL and (data_dir or os.environ.get("PROBESHIFT_DATA")):
         try:
             texts, source = _real_texts(name, data_dir), " + ".join(REAL[name])
         except ProbeshiftError as error:
             print(f"{name}: no real text ({error})", file=sys.stderr)
-    distinct = dict.fromkeys(texts or _joined_facts(name))
-    return Workload(name, tuple(_statement(name, i, text) for i, text in enumerate(islice(distinct, n_rows))), source)
-
-
-def _statement(name: str, index: int, text: str) -> Statement:
-    return Statement(name, str(index), text, index % 2 == 0, "train", str(index // OPTIONS[name]))
+    chosen: dict[str, None] = {}
+    for text in texts:
+        chosen[text] = None
+        if len(chosen) == n_rows:
+            break
+    return tuple(Statement(name, str(i), text, True, "train", str(i // OPTIONS[name])) for i, text in enumerate(chosen)), source
 
 
 def _joined_facts(name: str) -> Iterator[str]:
     draw = random.Random(name)
     facts = [s.text for dataset in FACTS_DATASETS for s in load_dataset(dataset).statements]
     median, spread = FACTS_PER_TEXT[name]
-    for _ in range(100_000):
+    while True:
         text = " ".join(draw.choices(facts, k=max(1, round(median * draw.lognormvariate(0, spread)))))
         if OPTIONS[name] == 1:
             yield text
@@ -86,19 +80,16 @@ def _joined_facts(name: str) -> Iterator[str]:
             yield from (f"{stem} {answer}" for answer in draw.sample(facts, OPTIONS[name]))
 
 
-def _real_texts(name: str, data_dir: Path | None) -> list[str]:
-    """All answers of each question, or in single-answer workloads the first, one dataset after the other in turn."""
+def _real_texts(name: str, data_dir: Path | None) -> Iterator[str]:
+    """All answers of each question, or only the first where answers do not matter; the datasets take turns."""
     columns = []
     for dataset in REAL[name]:
         questions: dict[str, list[str]] = {}
         for s in load_dataset(dataset, data_dir=data_dir, source="local").statements:
             questions.setdefault(s.group or s.row_id, []).append(s.text)
-        short = [texts for texts in questions.values() if max(map(len, texts)) <= MAX_CHARACTERS]
-        columns.append([texts[: OPTIONS[name]] for texts in short if len(texts) >= OPTIONS[name]])
-    return [text for turn in zip_longest(*columns, fillvalue=[]) for question in turn for text in question]
-
-
-# --- contestants: each prepares, then hands back what is timed ----------------------------------------------------------
+        fitting = (t[: OPTIONS[name]] for t in questions.values() if max(map(len, t)) <= MAX_CHARACTERS[name])
+        columns.append([t for t in fitting if len(t) == OPTIONS[name]])
+    return (text for turn in zip_longest(*columns, fillvalue=[]) for question in turn for text in question)
 
 
 @dataclass(frozen=True)
@@ -111,25 +102,40 @@ class Setting:
     identity: dict[str, Any]
 
     def plan(self, **changes: Any) -> Plan:
+        """The engine's plan, also for the contestants that need its token ids or batches."""
         m = self.model
         return make_plan(self.statements, m.info, m.tokenizer, replace(self.options, **changes), self.identity)
 
 
-Run = Callable[[], object]
+# A contestant prepares, then hands back what is timed.
+Run = Callable[[], Any]
 Contestant = Callable[[Setting, Path], Run]
 
 
-def engine(setting: Setting, folder: Path, *, dataset_order: int | None = None, **changes: Any) -> Run:
-    """This package's engine into a fresh folder; `dataset_order` takes unsorted batches of so many rows instead."""
+def load_setting(args: argparse.Namespace, statements: tuple[Statement, ...], dtype: str) -> Setting:
+    """The model, and the options of its plans: all layers, last token."""
+    model = load_model(describe(args.model), dtype=dtype, device=args.device)
+    layers = tuple(range(model.info.n_layers))
+    options = ExtractionOptions(layers, dtype, model.device.type)
+    return Setting(model, statements, options, identify(model.info, model.tokenizer))
+
+
+def engine(setting: Setting, folder: Path, *, unsorted: int | None = None, **changes: Any) -> Run:
+    """This package's engine into a fresh store; `unsorted` takes batches of so many rows in dataset order instead."""
     m, options = setting.model, replace(setting.options, **changes)
     job = prepare(setting.statements, m.info, m.tokenizer, options, label="bench", identity=setting.identity, root=folder)
-    if dataset_order:
+    if unsorted:
         rows = range(len(job.plan.sequences))
-        batches = tuple(Batch(0, tuple((r,) for r in rows[i : i + dataset_order])) for i in rows[::dataset_order])
-        lengths = [len(s) for s in job.plan.sequences]
-        shards = cut_shards(batches, lengths, max_sequences=2000, max_tokens=1 << 16)
-        job = replace(job, plan=replace(job.plan, batches=batches, shards=shards))
+        batches = tuple(Batch(0, tuple((r,) for r in rows[i : i + unsorted])) for i in rows[::unsorted])
+        job = replace(job, plan=replace(job.plan, batches=batches, shards=(tuple(range(len(batches))),)))
     return lambda: extract(job, lambda: m)
+
+
+def prefix_check(setting: Setting, _folder: Path) -> Run:
+    """The part of `engine` that a store pays once: one group computed both ways before prefixes are reused."""
+    plan = setting.plan()
+    reader = BatchReader(setting.model, setting.options.layers, plan.sequences, plan.positions)
+    return partial(reader.prefix_difference, next(batch for batch in plan.batches if batch.prefix))
 
 
 def bare(setting: Setting, _folder: Path, *, head: bool = False, **changes: Any) -> Run:
@@ -147,8 +153,7 @@ def bare(setting: Setting, _folder: Path, *, head: bool = False, **changes: Any)
             cache = DynamicCache(config=m.info.config)
             module(input_ids=heads, position_ids=_positions(heads), past_key_values=cache, use_cache=True)
             cache.batch_select_indices(rows_of)
-            start = heads.shape[1]
-            module(input_ids=tails, position_ids=_positions(tails, start), past_key_values=cache, use_cache=True)
+            module(input_ids=tails, position_ids=_positions(tails, heads.shape[1]), past_key_values=cache, use_cache=True)
 
     return run
 
@@ -176,73 +181,52 @@ def loop(setting: Setting, folder: Path, *, rows: int) -> Run:
     def run() -> None:
         kept = []
         for start in range(0, len(ids), rows):
-            batch = m.tokenizer.pad({"input_ids": ids[start : start + rows]}, padding_side="left", return_tensors="pt")
-            batch = batch.to(m.device)
+            batch = m.tokenizer.pad({"input_ids": ids[start : start + rows]}, padding_side="left", return_tensors="pt").to(m.device)
             positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
             states = m.module(**batch, position_ids=positions, output_hidden_states=True).hidden_states
             kept.append(torch.stack([state[:, -1].float().cpu() for state in states[1:]]))
-        _save(torch.cat(kept, dim=1), folder)
+        for number, layer in enumerate(torch.cat(kept, dim=1)):
+            with open(folder / f"{number}.npy", "wb") as file:
+                np.save(file, layer.numpy())
+                file.flush()
+                os.fsync(file.fileno())
 
     return run
 
 
-def _save(layers: Tensor, folder: Path) -> None:
-    for number, layer in enumerate(layers):
-        with open(folder / f"{number}.npy", "wb") as file:
-            np.save(file, layer.numpy())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def contestants(setting: Setting, other: Setting | None) -> dict[str, Contestant]:
-    """By name. With shared prefixes, engine and bare pass also run without reuse; `other` (another dtype) asks for ablations."""
+def contestants(setting: Setting, other: Setting | None = None) -> dict[str, Contestant]:
+    """By name. Shared prefixes bring the runs without reuse; `other`, the same in another dtype, brings the ablations."""
     found: dict[str, Contestant] = {"engine": engine, "bare": bare}
     if any(batch.prefix for batch in setting.plan().batches):
-        found["engine, no reuse"] = partial(engine, reuse_prefixes=False)
-        found["bare, no reuse"] = partial(bare, reuse_prefixes=False)
-    found |= {f"loop, batch {rows}": partial(loop, rows=rows) for rows in (16, 1)}
+        found |= {f"{run.__name__}, no reuse": partial(run, reuse_prefixes=False) for run in (engine, bare)}
+        found["prefix check"] = prefix_check
+    found["loop, batch 16"], found["loop, batch 1"] = partial(loop, rows=16), partial(loop, rows=1)
     if other:
-        found["engine, unsorted batches of 16"] = partial(engine, dataset_order=16)
-        found["bare, with LM head"] = partial(bare, head=True)
+        found["engine, unsorted batches of 16"] = partial(engine, unsorted=16)
         found[f"engine, {other.options.dtype}"] = lambda _, folder: engine(other, folder)
+        found["bare, with LM head"] = partial(bare, head=True)
     return found
-
-
-def load_setting(args: argparse.Namespace, workload: Workload, dtype: str) -> Setting:
-    """The model and what its plans need."""
-    model = load_model(describe(args.model), dtype=dtype, device=args.device)
-    options = ExtractionOptions(
-        layers=tuple(range(model.info.n_layers)), dtype=dtype, device=model.device.type, max_tokens=args.max_tokens
-    )
-    return Setting(model, workload.statements, options, identify(model.info, model.tokenizer))
-
-
-# --- parity -------------------------------------------------------------------------------------------------------------
 
 
 def check_parity(setting: Setting) -> dict[str, float]:
     """The engine's activations against one text at a time; wrong ones end the run.
 
-    The last layer is left out: transformers gives it after the final norm (loading the model compared it).
+    Differences are absolute up to values of one and relative above. The last layer is left out: transformers gives it
+    after the final norm (loading the model compared it).
     """
     by_length = sorted(setting.statements, key=lambda s: len(s.text))
-    chosen = dict.fromkeys([*setting.statements[:4], *by_length[:2], *by_length[-1:]])
-    few = replace(setting, statements=tuple(chosen))
+    few = replace(setting, statements=tuple(dict.fromkeys([*setting.statements[:4], *by_length[:2], *by_length[-1:]])))
     with tempfile.TemporaryDirectory() as folder:
         store = engine(few, Path(folder))()
         ours = np.stack([store.read(layer) for layer in store.layers[:-1]])
-    theirs = np.stack([_one_text(setting.model, s) for s in few.plan().sequences], axis=1)
-    theirs = theirs[:, [row["sequence"] for row in few.plan().rows]]
-    dots, norms = (ours * theirs).sum(-1), np.linalg.norm(ours, axis=-1) * np.linalg.norm(theirs, axis=-1)
-    gap = np.abs(ours - theirs)
-    found = {
-        "max_difference": float((gap / np.maximum(1, np.abs(theirs))).max()),
-        "max_absolute": float(gap.max()),
-        "min_cosine": float((dots / norms).min()),
-    }
-    exact = setting.options.dtype == "float32"
-    if not (found["max_difference"] <= MAX_DIFFERENCE if exact else found["min_cosine"] >= MIN_COSINE):
-        sys.exit(f"parity failed in {setting.options.dtype}: {found}; times of wrong numbers mean nothing")
+    plan = few.plan()
+    theirs = np.stack([_one_text(few.model, plan.sequences[row["sequence"]]) for row in plan.rows], axis=1)
+    cosines = (ours * theirs).sum(-1) / np.linalg.norm(ours, axis=-1) / np.linalg.norm(theirs, axis=-1)
+    difference = float((np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))).max())
+    right = difference <= MAX_DIFFERENCE if setting.options.dtype == "float32" else cosines.min() >= MIN_COSINE
+    found = {"max_difference": difference, "min_cosine": float(cosines.min())}
+    if not right:
+        sys.exit(f"parity failed in {setting.options.dtype}: {found}. Times of wrong numbers mean nothing.")
     return found
 
 
@@ -252,197 +236,175 @@ def _one_text(model: LanguageModel, ids: tuple[int, ...]) -> np.ndarray:
     return torch.stack([state[0, -1].float().cpu() for state in states[1:-1]]).numpy()
 
 
-# --- time ---------------------------------------------------------------------------------------------------------------
-
-
-def measure(setting: Setting, found: dict[str, Contestant], rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Seconds of every contestant in every round; they take turns, and the first round is dropped."""
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in found}
+def measure(setting: Setting, found: dict[str, Contestant], rounds: int) -> Times:
+    """Seconds of every contestant in every round. They take turns; one more round runs first and is dropped."""
+    times: Times = {name: [] for name in found}
     for number in range(rounds + 1):
-        for name in [*found][number % len(found) :] + [*found][: number % len(found)]:
+        turn = number % len(found)
+        for name in [*found][turn:] + [*found][:turn]:
             taken = time_once(setting, found[name])
-            if number:
-                times[name].append(taken)
-            print(f"round {number}: {name} {taken['seconds']:.2f} s", file=sys.stderr)
+            times[name] += [taken] if number else []
+            print(f"round {number}: {name} {taken['wall']:.2f} s", file=sys.stderr)
     return times
 
 
 def time_once(setting: Setting, contestant: Contestant) -> dict[str, float]:
-    """Seconds by the wall clock and of all cores, and the seconds of preparing, in a folder that is then deleted."""
+    """Seconds by the clock on the wall and of all cores together, and of preparing, into a folder that is then deleted."""
+    wait = torch.cuda.synchronize if setting.model.device.type == "cuda" else lambda: None
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         run = contestant(setting, Path(folder))
-        _synchronise(setting)
+        wait()
         start, cores = time.perf_counter(), time.process_time()
         run()
-        _synchronise(setting)
-        end = time.perf_counter()
-        return {"seconds": end - start, "core_seconds": time.process_time() - cores, "prepare": start - begin}
+        wait()
+        return {"wall": time.perf_counter() - start, "cores": time.process_time() - cores, "prepare": start - begin}
 
 
-def _synchronise(setting: Setting) -> None:
-    if setting.model.device.type == "cuda":
-        torch.cuda.synchronize()
+def ratios(workload: str, times: Times, clock: str) -> list[dict[str, Any]]:
+    """What is compared, round by round, so that a slow moment of the machine hits both sides; the median counts."""
+    t = {name: np.array([r[clock] for r in rounds]) for name, rounds in times.items()}
+    checked = t["engine"] - t.get("prefix check", 0)
+    plain = ", no reuse" if "engine, no reuse" in t else ""
+    asked = {
+        "engine vs bare forward of the same batches": (t[f"bare{plain}"], t[f"engine{plain}"]),
+        "engine vs bare, both reusing, check apart": (t["bare"], checked),
+        "prefix reuse on vs off": (t.get("engine, no reuse"), t["engine"]),
+        "prefix reuse on vs off, check apart": (t.get("engine, no reuse"), checked),
+        **{f"engine vs {name}": (t[name], t["engine"]) for name in t if name.startswith(("loop", "engine, un", "engine, fl"))},
+        "bare vs bare with LM head": (t.get("bare, with LM head"), t["bare"]),
+    }
+    targets = {"engine vs bare forward of the same batches": 0.97, **TARGETS[workload]}
+    return [_ratio(name, slow / fast, targets.get(name)) for name, (slow, fast) in asked.items() if slow is not None]
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times faster `fast` is than `slow`: median of the rounds, with the lowest and the highest round."""
-
-    name: str
-    median: float
-    low: float
-    high: float
-    target: float | None
-
-    @property
-    def verdict(self) -> str:
-        if self.target is None:
-            return "below the spread" if self.low <= 1 <= self.high else ""
-        said = "met" if self.median >= self.target else "MISSED"
-        return f"{said} (target {self.target}{', within the spread' if self.low < self.target <= self.high else ''})"
-
-
-def ratios(workload: str, times: dict[str, list[dict[str, float]]]) -> list[Ratio]:
-    """Everything that is compared, round by round, so that a slow moment of the machine hits both sides."""
-    plain = ", no reuse" if "engine, no reuse" in times else ""
-    asked = [
-        ("engine / bare forward of the same batches", f"engine{plain}", f"bare{plain}", 0.97),
-        ("engine / bare forward, prefixes reused by both", "engine", "bare" if plain else "", None),
-        ("engine / loop, batch 16", "engine", "loop, batch 16", 2.5 if workload == "mixed" else None),
-        ("engine / loop, batch 1", "engine", "loop, batch 1", None),
-        ("prefix reuse on / off", "engine", "engine, no reuse", {"two-option": 1.6, "four-option": 3.0}.get(workload)),
-        *((f"engine / {name}", "engine", name, None) for name in times if name.startswith("engine, ") and "no reuse" not in name),
-        ("bare / bare with LM head", "bare", "bare, with LM head", None),
-    ]
-    return [_ratio(name, times[a], times[b], target) for name, a, b, target in asked if a in times and b in times]
-
-
-def _ratio(name: str, fast: list[dict[str, float]], slow: list[dict[str, float]], target: float | None) -> Ratio:
-    rounds = [b["seconds"] / a["seconds"] for a, b in zip(fast, slow, strict=True)]
-    return Ratio(name, statistics.median(rounds), min(rounds), max(rounds), target)
+def _ratio(name: str, rounds: np.ndarray, target: float | None) -> dict[str, Any]:
+    median, low, high = float(np.median(rounds)), float(rounds.min()), float(rounds.max())
+    verdict = "" if target is None else f"target {target} {'met' if median >= target else 'MISSED'}"
+    spread = "below the spread" if low < (target or 1) < high else ""
+    return {"name": name, "median": median, "low": low, "high": high, "verdict": f"{verdict} {spread}".strip()}
 
 
 def run_workload(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """Parity, then times and ratios of one workload; printed, and returned for the file."""
-    workload = make_workload(name, args.texts or ROWS[name], args.data_dir)
-    dtype = str(choose_dtype(choose_device(args.device), args.dtype)).removeprefix("torch.")
-    setting = load_setting(args, workload, dtype)
-    other = load_setting(args, workload, "float32") if dtype != "float32" else setting
-    parity = {s.options.dtype: check_parity(s) for s in (other, setting)}
-    times = measure(setting, contestants(setting, other if args.ablations and other is not setting else None), args.rounds)
-    found = ratios(name, times)
-    plans = {reuse: setting.plan(reuse_prefixes=reuse) for reuse in (True, False)}
-    print_workload(workload, plans, parity, times, found)
-    return {
-        "workload": name, "source": workload.source, "rows": len(workload.statements), "dtype": dtype, "parity": parity,
-        "tokens": {f"reuse {reuse}": [p.text_tokens, p.needed_tokens, p.computed_tokens] for reuse, p in plans.items()},
-        "times": times, "ratios": [asdict(r) | {"verdict": r.verdict} for r in found],
-    }  # fmt: skip
+    statements, source = make_rows(name, args.texts, args.data_dir)
+    setting = load_setting(args, statements, args.dtype)
+    exact = setting if setting.options.dtype == "float32" else load_setting(args, statements, "float32")
+    parity = {s.options.dtype: check_parity(s) for s in (exact, setting)}
+    other = exact if args.ablations and exact is not setting else None
+    del exact
+    print(f"\n{name}: {len(statements)} rows from {source}, {setting.options.dtype}")
+    tokens = print_plans(setting)
+    for dtype, found in parity.items():
+        print(f"  parity {dtype}: largest difference {found['max_difference']:.2g}, lowest cosine {found['min_cosine']:.6f}")
+    times = measure(setting, contestants(setting, other), args.rounds)
+    compared = ratios(name, times, args.clock)
+    print_times(times, compared, tokens["text"])
+    return {"workload": name, "source": source, "parity": parity, "tokens": tokens, "times": times, "ratios": compared}
 
 
-def print_workload(
-    workload: Workload, plans: dict[bool, Plan], parity: dict[str, dict[str, float]],
-    times: dict[str, list[dict[str, float]]], found: list[Ratio],
-) -> None:  # fmt: skip
-    """Two tables: seconds and tokens per second by contestant, then the ratios."""
-    lengths = sorted(len(s) for s in plans[False].sequences)
-    print(f"\n{workload.name}: {len(workload.statements)} rows from {workload.source}; tokens per row {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
-    for reuse, plan in plans.items():
-        padding = 1 - plan.needed_tokens / plan.computed_tokens
-        print(f"  prefix reuse {'on ' if reuse else 'off'}: {plan.text_tokens} tokens of text, {plan.computed_tokens} computed, of these {padding:.1%} padding")
-    for dtype, numbers in parity.items():
-        print(f"  parity {dtype}: largest difference {numbers['max_difference']:.2g}, lowest cosine {numbers['min_cosine']:.6f}")
-    print(f"  {'':34}{'median s':>10}{'min s':>10}{'core s':>10}{'prepare s':>11}{'text tokens/s':>15}")
-    for name, rows in times.items():
-        median, cores, made = (statistics.median(r[k] for r in rows) for k in ("seconds", "core_seconds", "prepare"))
-        best = min(r["seconds"] for r in rows)
-        print(f"  {name:34}{median:10.2f}{best:10.2f}{cores:10.2f}{made:11.2f}{plans[False].text_tokens / median:15.0f}")
-    for r in found:
-        print(f"  {r.name:48}{r.median:7.3f}   rounds {r.low:.3f} to {r.high:.3f}   {r.verdict}")
+def print_plans(setting: Setting) -> dict[str, int]:
+    """Tokens of the text, and those computed by the engine with and without reuse and by the loop at batch 16."""
+    reuse, plain = setting.plan(), setting.plan(reuse_prefixes=False)
+    lengths = [row["n_tokens"] for row in plain.rows]
+    looped = sum(max(part) * len(part) for part in (lengths[i : i + 16] for i in range(0, len(lengths), 16)))
+    print(f"  {sum(lengths)} tokens, {min(lengths)} to {max(lengths)} a row, median {statistics.median(lengths):.0f}")
+    for who, computed, needed in (
+        ("engine", reuse.computed_tokens, reuse.needed_tokens),
+        ("engine, no reuse", plain.computed_tokens, plain.needed_tokens),
+        ("loop, batch 16", looped, sum(lengths)),
+    ):
+        print(f"  {who} computes {computed} tokens, {1 - needed / computed:.1%} of them padding")
+    return {"text": sum(lengths), "engine": reuse.computed_tokens, "no reuse": plain.computed_tokens, "loop 16": looped}
 
 
-# --- memory -------------------------------------------------------------------------------------------------------------
+def print_times(times: Times, compared: list[dict[str, Any]], text_tokens: int) -> None:
+    """One line per contestant, one line per ratio."""
+    print(f"  {'':32}{'median s':>10}{'min s':>9}{'core s':>9}{'prepare s':>11}{'text tokens/s':>15}")
+    for name, rounds in times.items():
+        wall, cores, made = (statistics.median(r[key] for r in rounds) for key in ("wall", "cores", "prepare"))
+        best = min(r["wall"] for r in rounds)
+        rate = "" if name == "prefix check" else f"{text_tokens / wall:.0f}"
+        print(f"  {name:32}{wall:10.2f}{best:9.2f}{cores:9.2f}{made:11.2f}{rate:>15}")
+    for r in compared:
+        print(f"  {r['name']:46}{r['median']:7.3f}   rounds {r['low']:.3f} to {r['high']:.3f}   {r['verdict']}")
 
 
 def peak_of(args: argparse.Namespace) -> dict[str, float]:
-    """In this process, which runs one contestant only: highest resident (and device) memory in MB."""
-    workload = make_workload("statements", args.texts, None)
-    setting = load_setting(args, workload, str(choose_dtype(choose_device(args.device), args.dtype)).removeprefix("torch."))
+    """Highest resident and device memory in MB of this process, which runs one contestant only."""
+    setting = load_setting(args, make_rows("statements", args.texts, None)[0], args.dtype)
     if args.peak_of != "model alone":
-        time_once(setting, contestants(setting, None)[args.peak_of])
-    device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0
-    return {"resident": _resident_peak() / 1e6, "device": device}
+        time_once(setting, contestants(setting)[args.peak_of])
+    device = torch.cuda.max_memory_allocated() if setting.model.device.type == "cuda" else 0
+    return {"resident": _resident_peak() / 1e6, "device": device / 1e6}
 
 
 def _resident_peak() -> int:
-    """Of this program alone: Linux's ru_maxrss starts from the process that started it."""
-    status = Path("/proc/self/status")
+    status = Path("/proc/self/status")  # not ru_maxrss: on Linux it starts from that of the process it was started by
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts in bytes
 
 
 def run_memory(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Peak of each contestant on short statements, each in a process of its own, and with ten times the rows."""
-    print(f"\nmemory: short statements, MB resident{'':10}{args.memory_rows:>12} rows{args.memory_rows * 10:>12} rows   ratio")
-    found = []
+    """Peak of each contestant on short statements, each in a process of its own, and again with ten times the rows."""
+    rows, found = args.memory_rows, []
+    print(f"\npeak memory, MB resident, short statements\n  {'':20}{rows:>9} rows{rows * 10:>9} rows    ratio")
     for name in ("model alone", "engine", "bare", "loop, batch 16"):
-        small, large = (_peak_in_subprocess(args, name, rows) for rows in (args.memory_rows, args.memory_rows * 10))
+        small, large = _peak_elsewhere(args, name, rows), _peak_elsewhere(args, name, rows * 10)
         ratio = large["resident"] / small["resident"]
-        print(f"  {name:45}{small['resident']:12.0f}     {large['resident']:12.0f}     {ratio:8.2f}")
-        found.append({"contestant": name, "rows": args.memory_rows, "peak": small, "peak_of_ten_times": large, "ratio": ratio})
+        print(f"  {name:20}{small['resident']:14.0f}{large['resident']:14.0f}{ratio:9.2f}", flush=True)
+        found.append({"contestant": name, "rows": rows, "peak": small, "peak_of_ten_times": large, "ratio": ratio})
     return found
 
 
-def _peak_in_subprocess(args: argparse.Namespace, name: str, rows: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--peak-of", name, "--texts", rows, "--model", args.model, "--device", args.device, "--dtype", args.dtype]
+def _peak_elsewhere(args: argparse.Namespace, name: str, rows: int) -> dict[str, float]:
+    same = ["--model", args.model, "--device", args.device, "--dtype", args.dtype, "--threads", args.threads]
+    command = [sys.executable, __file__, "--peak-of", name, "--texts", rows, *same]
     done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def machine() -> dict[str, Any]:
-    """Where this ran."""
+    """Where this runs."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu, "load": load, **environment()}
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--workload", choices=("all", *ROWS), default="all")
-    parser.add_argument("--texts", type=int, help="rows of each workload (default: a few seconds of a small CPU)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds counted; one more runs first and is dropped")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto", help="auto is bfloat16 where the device computes in it, else float32")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    parser.add_argument("--max-tokens", type=int, help="cut longer texts from the left")
-    parser.add_argument("--data-dir", type=Path, help="folder with BoolQ, IMDB, RACE; else PROBESHIFT_DATA, else bundled facts")
-    parser.add_argument("--ablations", action="store_true", help="also run with one lever off at a time")
-    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of time")
-    parser.add_argument("--memory-rows", type=int, default=4000)
-    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="write everything as JSON")
-    return parser.parse_args(argv)
+    named = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    cpu = named[0].split(":")[1].strip() if named else platform.processor()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    threads = torch.get_num_threads()
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": threads, "gpu": gpu, "load": os.getloadavg()[0], "made": environment()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", default="smollm2-135m")
+    add("--workload", choices=("all", *TARGETS), default="all")
+    add("--texts", type=int, default=96, help="rows of each workload")
+    add("--rounds", type=int, default=5, help="rounds that count; one more runs first and is dropped")
+    add("--device", default="auto")
+    add("--dtype", default="auto", help="auto is bfloat16 where the device computes in it, else float32")
+    add("--threads", type=int, default=torch.get_num_threads(), help="threads of torch (default: its own choice)")
+    add("--clock", choices=("wall", "cores"), default="wall", help="ratios of seconds on the wall, or of all cores together")
+    add("--data-dir", type=Path, help="folder with ARC-Easy, BoolQ, IMDB, RACE; else PROBESHIFT_DATA, else bundled facts")
+    add("--ablations", action="store_true", help="also run with one lever off at a time")
+    add("--memory", action="store_true", help="measure peak memory instead of time")
+    add("--memory-rows", type=int, default=2000, help="rows of the smaller memory run")
+    add("--peak-of", help=argparse.SUPPRESS)
+    add("--out", type=Path, help="write everything as JSON")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    args.dtype = str(choose_dtype(choose_device(args.device), args.dtype)).removeprefix("torch.")
     if args.peak_of:
         print(json.dumps(peak_of(args)))
         return
     where = machine()
-    versions = ", ".join(f"{k} {where['versions'][k]}" for k in ("torch", "transformers"))
-    print(f"{args.model} on {where['gpu'] or where['cpu']}, {where['threads']} threads of {where['cores']} cores, load {where['load']:.1f}, {versions}")
-    names = [*ROWS] if args.workload == "all" else [args.workload]
+    print(args.model, args.dtype, "on", *(f"{key} {value}" for key, value in where.items() if key != "made"))
+    names = [*TARGETS] if args.workload == "all" else [args.workload]
     results = {"memory": run_memory(args)} if args.memory else {"workloads": [run_workload(args, name) for name in names]}
     if args.out:
-        args.out.write_text(json.dumps({"machine": where, **results}, indent=1))
+        args.out.write_text(json.dumps({"machine": where, "clock": args.clock, **results}, indent=1))
 
 
 if __name__ == "__main__":

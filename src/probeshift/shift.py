@@ -9,21 +9,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probeshift.activations import ActivationStore
 from probeshift.arrays import LayerActivations, Scores
-from probeshift.errors import StoreError
+from probeshift.errors import StoreError, UsageError
 from probeshift.metrics import Measure, Measurement, measure
 from probeshift.metrics.published import sign_flips
 from probeshift.metrics.questions import lay_out
 from probeshift.metrics.thresholds import best_balanced_thresholds
-from probeshift.probes import Fitted, Method, TrainingSet
+from probeshift.probes import Fitted, LinearProbe, Method, TrainingSet, find_method
 from probeshift.provenance import sha256_json, sha256_text
 from probeshift.results import ProbeCard, ProbeFile, ResultFolder, load_probes, save_probes
 from probeshift.slices import Cell, Slice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +208,40 @@ def measure_layer(test: SliceData, probes: Sequence[ProbeFile], layer: int, scor
     scores = directions @ store.read(layer).astype(np.float64).T + biases[:, None]
     resampling = {"n_resamples": scoring.n_resamples, "seed": scoring.seed}
     return measure(scores, store.labels, store.groups, protocol=scoring.protocol, **resampling)
+
+
+def fit_probe(store: ActivationStore, method: str = "dim", *, layer: int, seed: int = 0) -> LinearProbe:
+    """One probe on one layer of a store of training rows, with sign and threshold from their labels.
+
+    Raises:
+        UsageError: an unknown method, a method that needs questions where there are none, or one class only.
+        StoreError: the layer is not stored.
+    """
+    chosen = find_method(method)
+    name = str(store.rows["dataset"].iloc[0])
+    if chosen.needs_groups and store.groups is None:
+        raise UsageError(
+            f"method `{method}` compares the answers of one question, `{name}` has no questions. Use `dim`."
+        )
+    training = TrainingSet(name, (layer,), store.read(layer)[None], store.labels, store.groups, store.answer_types)
+    fitted = chosen.fit(training, [layer_seed(seed, chosen.name, name, layer)])
+    directions, biases, _ = _calibrate(chosen, training, fitted)
+    return LinearProbe(directions[0], float(biases[0]), layer, store.positions[0])
+
+
+def evaluate_probe(
+    probe: LinearProbe, store: ActivationStore, *, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """What a probe scores on a store: one row per metric with value, 95 % interval, n, chance, and a reason where undefined.
+
+    Raises:
+        StoreError: the probe's layer is not stored.
+    """
+    import pandas as pd
+
+    scores = probe.score(store.read(probe.layer, probe.position))[None]
+    measured = measure(scores, store.labels, store.groups, n_resamples=n_resamples, seed=seed)
+    return pd.DataFrame([_values(m, 0) for m in (measured.accuracy, measured.accuracy_row, measured.auroc)])
 
 
 def _same_model(test: SliceData, probe: ProbeFile) -> None:

@@ -4,7 +4,7 @@ from probeshift.extraction.batching import Batch, cut_batches, cut_shards, share
 from probeshift.extraction.estimate import Cost, estimate, plan_line
 from probeshift.extraction.forward import BatchReader
 from probeshift.extraction.plan import ExtractionOptions, Plan, identify, make_plan
-from probeshift.extraction.run import Extraction, Progress, extract, known_rates, prepare, rate_key
+from probeshift.extraction.run import Extraction, Progress, extract, known_rates, prepare, rate_key, read_activations
 
 __all__ = [
     "Batch",
@@ -24,5 +24,6 @@ __all__ = [
     "plan_line",
     "prepare",
     "rate_key",
+    "read_activations",
     "share_prefixes",
 ]

@@ -84,6 +84,25 @@ def _find_finished(home: Path, plan: Plan, options: ExtractionOptions, any_dtype
     return None
 
 
+def read_activations(
+    model: LanguageModel, statements: Sequence[Statement], *, layers: Sequence[int], root: Path | None = None
+) -> ActivationStore:
+    """The residual stream of statements at their last token after the given blocks, computed once and kept in the cache.
+
+    Raises:
+        UsageError: no statements, an unknown layer, or prompts longer than the model's context.
+    """
+    dtype = str(model.dtype).removeprefix("torch.")
+    options = ExtractionOptions(
+        layers=tuple(sorted(set(layers))),
+        dtype=dtype,
+        device=model.device.type,
+        reuse_prefixes=model.info.causal,
+    )
+    label = "+".join(dict.fromkeys(f"{s.dataset}-{s.split}" for s in statements))
+    return extract(prepare(statements, model.info, model.tokenizer, options, label=label, root=root), lambda: model)
+
+
 def extract(
     job: Extraction, load: Callable[[], LanguageModel], *, on_progress: Progress | None = None
 ) -> ActivationStore:

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from probeshift.errors import OutOfMemoryError, UsageError, nearest
 from probeshift.models.blocks import find_backbone, find_blocks
-from probeshift.models.describing import ModelInfo, load_tokenizer
+from probeshift.models.describing import ModelInfo, describe, load_tokenizer
 from probeshift.models.fetching import plain_errors
 from probeshift.models.language_model import LanguageModel
 from probeshift.models.parity import check_parity
@@ -32,7 +32,7 @@ QUANTIZATIONS = ("8bit", "4bit")
 
 
 def load_model(
-    info: ModelInfo,
+    info: ModelInfo | str,
     *,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device = "auto",
@@ -40,7 +40,7 @@ def load_model(
     quantization: str | None = None,
     check: bool = True,
 ) -> LanguageModel:
-    """The model with its weights, on one device or spread by `device_map`, and its tokenizer.
+    """The model with its weights, on one device or spread by `device_map`, and its tokenizer. `info` may be just a name.
 
     `quantization` is "8bit" or "4bit" (bitsandbytes). With `check` the residual stream read by hooks is compared with
     the model's own hidden states (`parity`).
@@ -51,6 +51,7 @@ def load_model(
         ParityError: the residual stream read by hooks is not the model's own.
         OutOfMemoryError: the model does not fit on the device.
     """
+    info = describe(info) if isinstance(info, str) else info
     placed = choose_device(device)
     asked = choose_dtype(placed, dtype)
     options: dict[str, Any] = {_dtype_key(): asked, **_spread(placed, device_map, quantization, asked)}

@@ -14,10 +14,15 @@ from probeshift.errors import UsageError
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """Score = activation . direction + bias; a statement is called true when its score is above 0."""
+    """Score = activation . direction + bias; a statement is called true when its score is above 0.
+
+    `direction` is [d_model] in raw activation space; `layer` and `position` say where it was found.
+    """
 
     direction: np.ndarray
     bias: float
+    layer: int = -1
+    position: str = "last"
 
     def score(self, acts: Activations) -> np.ndarray:
         """Scores [example], float64; larger = "truer"."""
