@@ -281,8 +281,8 @@ def ratios(workload: str, times: Times, clock: str) -> list[dict[str, Any]]:
 def _ratio(name: str, rounds: np.ndarray, target: float | None) -> dict[str, Any]:
     median, low, high = float(np.median(rounds)), float(rounds.min()), float(rounds.max())
     verdict = "" if target is None else f"target {target} {'met' if median >= target else 'MISSED'}"
-    spread = "below the spread" if low < (target or 1) < high else ""
-    return {"name": name, "median": median, "low": low, "high": high, "verdict": f"{verdict} {spread}".strip()}
+    unsure = f"its distance from {target or 1} is below the spread" if low < (target or 1) < high else ""
+    return {"name": name, "median": median, "low": low, "high": high, "verdict": ", ".join(filter(None, (verdict, unsure)))}
 
 
 def run_workload(args: argparse.Namespace, name: str) -> dict[str, Any]:

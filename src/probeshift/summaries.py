@@ -21,7 +21,7 @@ from probeshift.errors import UsageError, nearest
 from probeshift.metrics import clopper_pearson, recovered_accuracy
 from probeshift.metrics.intervals import CLOPPER_PEARSON, NO_INTERVAL
 from probeshift.metrics.recovered import ratio_of_values
-from probeshift.metrics.reference_files import read_reference_files, sets_of_counts, warnings_about
+from probeshift.published_results import read_reference_files, sets_of_counts, warnings_about
 from probeshift.results import ROW_COLUMNS
 
 PROBE_COLUMNS = ["model", "method", "seed", "train", "layer", "position"]
