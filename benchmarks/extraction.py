@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,9 @@ def make_rows(name: str, n_rows: int, data_dir: Path | None) -> tuple[tuple[Stat
             texts, source = _real_texts(name, data_dir), " + ".join(REAL[name])
         except ProbeshiftError as error:
             print(f"{name}: no real text ({error})", file=sys.stderr)
-    chosen: dict[str, None] = {}
-    for text in texts:
-        chosen[text] = None
-        if len(chosen) == n_rows:
-            break
-    return tuple(Statement(name, str(i), text, True, "train", str(i // OPTIONS[name])) for i, text in enumerate(chosen)), source
+    seen: set[str] = set()
+    new = (text for text in texts if not (text in seen or seen.add(text)))
+    return tuple(Statement(name, str(i), text, True, "train") for i, text in enumerate(islice(new, n_rows))), source
 
 
 def _joined_facts(name: str) -> Iterator[str]:
@@ -103,8 +100,8 @@ class Setting:
 
     def plan(self, **changes: Any) -> Plan:
         """The engine's plan, also for the contestants that need its token ids or batches."""
-        m = self.model
-        return make_plan(self.statements, m.info, m.tokenizer, replace(self.options, **changes), self.identity)
+        options = replace(self.options, **changes)
+        return make_plan(self.statements, self.model.info, self.model.tokenizer, options, self.identity)
 
 
 # A contestant prepares, then hands back what is timed.
@@ -115,8 +112,7 @@ Contestant = Callable[[Setting, Path], Run]
 def load_setting(args: argparse.Namespace, statements: tuple[Statement, ...], dtype: str) -> Setting:
     """The model, and the options of its plans: all layers, last token."""
     model = load_model(describe(args.model), dtype=dtype, device=args.device)
-    layers = tuple(range(model.info.n_layers))
-    options = ExtractionOptions(layers, dtype, model.device.type)
+    options = ExtractionOptions(tuple(range(model.info.n_layers)), dtype, model.device.type)
     return Setting(model, statements, options, identify(model.info, model.tokenizer))
 
 
@@ -186,9 +182,8 @@ def loop(setting: Setting, folder: Path, *, rows: int) -> Run:
             states = m.module(**batch, position_ids=positions, output_hidden_states=True).hidden_states
             kept.append(torch.stack([state[:, -1].float().cpu() for state in states[1:]]))
         for number, layer in enumerate(torch.cat(kept, dim=1)):
-            with open(folder / f"{number}.npy", "wb") as file:
+            with open(folder / f"{number}.npy", "wb", buffering=0) as file:
                 np.save(file, layer.numpy())
-                file.flush()
                 os.fsync(file.fileno())
 
     return run
@@ -308,14 +303,12 @@ def print_plans(setting: Setting) -> dict[str, int]:
     reuse, plain = setting.plan(), setting.plan(reuse_prefixes=False)
     lengths = [row["n_tokens"] for row in plain.rows]
     looped = sum(max(part) * len(part) for part in (lengths[i : i + 16] for i in range(0, len(lengths), 16)))
+    computed = {"engine": reuse.computed_tokens, "no reuse": plain.computed_tokens, "loop, batch 16": looped}
+    needed = (reuse.needed_tokens, plain.needed_tokens, sum(lengths))
     print(f"  {sum(lengths)} tokens, {min(lengths)} to {max(lengths)} a row, median {statistics.median(lengths):.0f}")
-    for who, computed, needed in (
-        ("engine", reuse.computed_tokens, reuse.needed_tokens),
-        ("engine, no reuse", plain.computed_tokens, plain.needed_tokens),
-        ("loop, batch 16", looped, sum(lengths)),
-    ):
-        print(f"  {who} computes {computed} tokens, {1 - needed / computed:.1%} of them padding")
-    return {"text": sum(lengths), "engine": reuse.computed_tokens, "no reuse": plain.computed_tokens, "loop 16": looped}
+    for (who, tokens), used in zip(computed.items(), needed, strict=True):
+        print(f"  {who} computes {tokens} tokens, {1 - used / tokens:.1%} of them padding")
+    return {"text": sum(lengths), **computed}
 
 
 def print_times(times: Times, compared: list[dict[str, Any]], text_tokens: int) -> None:
@@ -335,44 +328,39 @@ def peak_of(args: argparse.Namespace) -> dict[str, float]:
     setting = load_setting(args, make_rows("statements", args.texts, None)[0], args.dtype)
     if args.peak_of != "model alone":
         time_once(setting, contestants(setting)[args.peak_of])
-    device = torch.cuda.max_memory_allocated() if setting.model.device.type == "cuda" else 0
-    return {"resident": _resident_peak() / 1e6, "device": device / 1e6}
-
-
-def _resident_peak() -> int:
     status = Path("/proc/self/status")  # not ru_maxrss: on Linux it starts from that of the process it was started by
     if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts in bytes
+        resident = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    else:
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    device = torch.cuda.max_memory_allocated() if setting.model.device.type == "cuda" else 0
+    return {"resident": resident / 1e6, "device": device / 1e6}
 
 
 def run_memory(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Peak of each contestant on short statements, each in a process of its own, and again with ten times the rows."""
     rows, found = args.memory_rows, []
+    same = ["--model", args.model, "--device", args.device, "--dtype", args.dtype, "--threads", args.threads]
     print(f"\npeak memory, MB resident, short statements\n  {'':20}{rows:>9} rows{rows * 10:>9} rows    ratio")
     for name in ("model alone", "engine", "bare", "loop, batch 16"):
-        small, large = _peak_elsewhere(args, name, rows), _peak_elsewhere(args, name, rows * 10)
+        commands = [[sys.executable, __file__, "--peak-of", name, "--texts", n, *same] for n in (rows, rows * 10)]
+        done = [subprocess.run([*map(str, c)], stdout=subprocess.PIPE, text=True, check=True) for c in commands]
+        small, large = (json.loads(d.stdout.splitlines()[-1]) for d in done)
         ratio = large["resident"] / small["resident"]
         print(f"  {name:20}{small['resident']:14.0f}{large['resident']:14.0f}{ratio:9.2f}", flush=True)
         found.append({"contestant": name, "rows": rows, "peak": small, "peak_of_ten_times": large, "ratio": ratio})
     return found
 
 
-def _peak_elsewhere(args: argparse.Namespace, name: str, rows: int) -> dict[str, float]:
-    same = ["--model", args.model, "--device", args.device, "--dtype", args.dtype, "--threads", args.threads]
-    command = [sys.executable, __file__, "--peak-of", name, "--texts", rows, *same]
-    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def machine() -> dict[str, Any]:
     """Where this runs."""
     info = Path("/proc/cpuinfo")
     named = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    cpu = named[0].split(":")[1].strip() if named else platform.processor()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    threads = torch.get_num_threads()
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": threads, "gpu": gpu, "load": os.getloadavg()[0], "made": environment()}
+    return {
+        "cpu": named[0].split(":")[1].strip() if named else platform.processor(), "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(), "load": os.getloadavg()[0],
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none", "made": environment(),
+    }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -52,6 +52,7 @@ class ProbeCard:
     layer_seeds: tuple[int, ...]
     sign: str
     threshold: str
+    control: bool
     flipped: tuple[bool, ...]
 
 
@@ -179,16 +180,20 @@ class ResultFolder:
         return pd.read_parquet(path)
 
     def write_vectors(self, probes: Sequence[ProbeFile]) -> Path:
-        """`probe_vectors.jsonl`: every probe of every layer as one line, directions to six digits (full ones: `probes/`)."""
+        """`probe_vectors.jsonl`: a line per probe and layer, directions to six digits (full ones and controls: `probes/`)."""
         path = self.folder / "probe_vectors.jsonl"
-        publish(path, "".join(_vector_line(probe, layer) for probe in probes for layer in probe.card.layers))
+        learned = [probe for probe in probes if not probe.card.control]
+        publish(path, "".join(_vector_line(probe, layer) for probe in learned for layer in probe.card.layers))
         return path
 
-    def write_evaluations(self, rows: pd.DataFrame) -> Path:
-        """`probe_evaluate-v2.jsonl`: test splits only, a line per (method, train, eval, layer); null where undefined."""
+    def write_evaluations(self, rows: pd.DataFrame, probes: Sequence[ProbeFile]) -> Path:
+        """`probe_evaluate-v2.jsonl`: a line per (method, train, eval, layer) on test splits; null where undefined, no controls."""
         path = self.folder / "probe_evaluate-v2.jsonl"
         keys = ["method", "train", "test", "layer"]
-        tests = rows[(rows["split"] == "test") & rows["metric"].isin(["accuracy", "auroc"])]
+        learned = {probe.card.method for probe in probes if not probe.card.control}
+        tests = rows[
+            (rows["split"] == "test") & rows["metric"].isin(["accuracy", "auroc"]) & rows["method"].isin(learned)
+        ]
         accuracy, auroc = (part.set_index(keys) for _, part in tests.groupby("metric", sort=True))
         auc = auroc["value"].reindex(accuracy.index)
         lines = [_evaluation_line(i, a, auc.iloc[i]) for i, a in enumerate(accuracy.reset_index().itertuples())]

@@ -164,6 +164,7 @@ def _card(
         layer_seeds=tuple(layer_seed(seed, method.name, train.dataset, layer) for layer in layers),
         sign=method.sign,
         threshold=method.threshold,
+        control=method.control,
         flipped=tuple(bool(f) for f in flipped),
     )
 

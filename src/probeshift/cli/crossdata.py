@@ -154,10 +154,8 @@ def run(
 def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
     from probeshift.report.crossdata import draw
 
-    comparison = Comparison.open(settings)
     with progress() as on_progress:
-        crossdata.extract(comparison, on_progress=on_progress)
-        crossdata.evaluate(comparison, layers=layers, on_progress=on_progress)
+        crossdata.run(Comparison.open(settings), layers=layers, on_progress=on_progress)
     _print_pages(draw(crossdata.result_folder(settings)), as_json)
 
 

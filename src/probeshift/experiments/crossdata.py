@@ -136,7 +136,7 @@ def evaluate(
     from probeshift.shift import Scoring, score_slice
 
     settings = comparison.settings
-    asked = comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
+    asked = _asked(comparison, layers)
     stored = comparison.layers(also=asked)
     slices = comparison.read(("train", "selection", "test"), stored, on_progress)
     probes = _fit(comparison, slices, stored)
@@ -149,8 +149,19 @@ def evaluate(
             on_progress("scoring", done + 1, len(tested))
     rows = comparison.results.collect(contexts)
     _save_run(comparison, slices, step="evaluate", contexts=contexts)
-    comparison.results.write_evaluations(rows)
+    comparison.results.write_evaluations(rows, probes)
     return rows
+
+
+def run(comparison: Comparison, *, layers: str, on_progress: Progress | None = None) -> pd.DataFrame:
+    """Both steps, with the model loaded once for all splits; returns the rows."""
+    comparison.read(("train", "selection", "test"), comparison.layers(also=_asked(comparison, layers)), on_progress)
+    extract(comparison, on_progress=on_progress)
+    return evaluate(comparison, layers=layers, on_progress=on_progress)
+
+
+def _asked(comparison: Comparison, layers: str) -> tuple[int, ...]:
+    return comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
 
 
 def _fit(comparison: Comparison, slices: Sequence[SliceData], layers: tuple[int, ...]) -> list[ProbeFile]:

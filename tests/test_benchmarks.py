@@ -1,0 +1,59 @@
+"""The benchmark script runs end to end on a tiny model. No time is ever asserted."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "extraction.py"
+
+
+@pytest.fixture
+def benchmark(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PROBESHIFT_DATA", raising=False)
+    spec = importlib.util.spec_from_file_location("extraction_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    # the tiny models read 256 tokens, and their tokenizer needs several for a word
+    monkeypatch.setattr(module, "FACTS_PER_TEXT", dict.fromkeys(module.FACTS_PER_TEXT, (1, 0.2)))
+    return module
+
+
+def run(benchmark, tmp_path, *options):
+    small = ["--model", str(tiny_models.shared("llama")), "--device", "cpu", "--rounds", "1", "--texts", "8"]
+    benchmark.main([*small, *options, "--out", str(tmp_path / "results.json")])
+    return json.loads((tmp_path / "results.json").read_text())
+
+
+def test_every_workload_runs_and_is_written_as_json(benchmark, tmp_path, capsys):
+    results = run(benchmark, tmp_path, "--dtype", "float32")
+    assert [w["workload"] for w in results["workloads"]] == ["mixed", "two-option", "four-option"]
+    for workload in results["workloads"]:
+        assert workload["parity"]["float32"]["max_difference"] <= benchmark.MAX_DIFFERENCE
+        assert all(len(rounds) == 1 for rounds in workload["times"].values())
+    assert "engine vs bare forward of the same batches" in capsys.readouterr().out
+
+
+def test_ablations_name_the_lever_that_is_off(benchmark, tmp_path):
+    results = run(benchmark, tmp_path, "--dtype", "bfloat16", "--workload", "two-option", "--ablations")
+    names = set(results["workloads"][0]["times"])
+    assert {"engine, no reuse", "engine, unsorted batches of 16", "engine, float32", "bare, with LM head"} <= names
+
+
+def test_wrong_activations_end_the_run(benchmark, tmp_path, monkeypatch):
+    right = benchmark._one_text
+    monkeypatch.setattr(benchmark, "_one_text", lambda model, ids: right(model, ids) + np.float32(0.01))
+    with pytest.raises(SystemExit, match="parity failed in float32"):
+        run(benchmark, tmp_path, "--dtype", "float32", "--workload", "mixed")
+
+
+def test_peak_memory_is_that_of_one_contestant(benchmark, tmp_path, capsys):
+    run_one = ["--peak-of", "engine", "--texts", "20", "--model", str(tiny_models.shared("llama")), "--device", "cpu"]
+    benchmark.main(run_one)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["resident"] > 0
