@@ -72,6 +72,7 @@ def test_the_three_steps_of_the_document_write_its_files(run, model):
     vectors = [json.loads(line) for line in (folder(model) / "probe_vectors.jsonl").read_text().splitlines()]
     # four blocks: three quarters of the depth is block 3, so the odd blocks are sampled
     assert {v["value"]["point_name"] for v in vectors} == {"h1", "h3"}
+    assert "in text" in err and "of them padding" in err
     assert {v["value"]["train_dataset"] for v in vectors} == set(SETS.split(","))
     assert all(len(v["value"]["vector"]) == tiny_models.D_MODEL for v in vectors)
 

@@ -57,7 +57,9 @@ def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     if dry_run:
         return _print_plan(crossdata.plan(settings, ("train", "selection")), as_json=False)
     with progress() as on_progress:
-        probes = crossdata.extract(Comparison.open(settings), on_progress=on_progress)
+        comparison = Comparison.open(settings)
+        probes = crossdata.extract(comparison, on_progress=on_progress)
+    _say_tokens(comparison)
     folder = crossdata.result_folder(settings).folder
     say(
         f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers"
@@ -92,7 +94,9 @@ def evaluate(
         return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json=False)
     asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
     with progress() as on_progress:
-        rows = crossdata.evaluate(Comparison.open(settings), layers=asked, on_progress=on_progress)
+        comparison = Comparison.open(settings)
+        rows = crossdata.evaluate(comparison, layers=asked, on_progress=on_progress)
+    _say_tokens(comparison)
     folder = crossdata.result_folder(settings).folder
     undefined = int(rows["value"].isna().sum())
     say(f"{len(rows)} rows, {undefined} undefined (the reason is in each row)")
@@ -155,8 +159,17 @@ def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
     from probeshift.report.crossdata import draw
 
     with progress() as on_progress:
-        crossdata.run(Comparison.open(settings), layers=layers, on_progress=on_progress)
+        comparison = Comparison.open(settings)
+        crossdata.run(comparison, layers=layers, on_progress=on_progress)
+    _say_tokens(comparison)
     _print_pages(draw(crossdata.result_folder(settings)), as_json)
+
+
+def _say_tokens(comparison: Comparison) -> None:
+    tokens = comparison.tokens()
+    padding = 1 - tokens["needed"] / tokens["computed"]
+    cut = f"; {tokens['truncated_rows']} prompts cut" if tokens["truncated_rows"] else ""
+    say(f"tokens: {tokens['text']:,} in text, {tokens['computed']:,} computed, {padding:.1%} of them padding{cut}")
 
 
 def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:

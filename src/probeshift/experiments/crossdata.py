@@ -110,6 +110,12 @@ class Comparison:
                 self.opened[dataset.name, split, layers] = data
         return [self.opened[d.name, s, layers] for d, s in wanted]
 
+    def tokens(self) -> dict[str, int]:
+        """Tokens of the splits read so far: in the texts, needed after sharing, computed with padding; prompts cut."""
+        plans = [part.store.plan for part in self.opened.values()]
+        counts = {kind: sum(plan["tokens"][kind] for plan in plans) for kind in ("text", "needed", "computed")}
+        return {**counts, "truncated_rows": sum(plan["truncated_rows"] for plan in plans)}
+
 
 def result_folder(settings: CrossdataSettings) -> ResultFolder:
     """Where a model's files go: `<output_dir>/<model>/`."""
