@@ -15,7 +15,7 @@ from probeshift.models.names import folder_name
 from probeshift.report.cross_matrix import cross_matrix
 from probeshift.report.figures import layer_curve, save_figure
 from probeshift.results import ResultFolder
-from probeshift.summaries import CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
+from probeshift.summaries import CONTROLS, CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
 
 _PUBLISHED = (
     "published procedure: signs and thresholds were chosen on the evaluation labels; "
@@ -121,7 +121,9 @@ def _draw(
     if curve["layer"].nunique() > 1:
         figures["accuracy_by_layer"] = (layer_curve(curve, title="Accuracy by layer", model=model), curve)
     paths = [save_figure(figure, folder / f"{name}.png", table)[0] for name, (figure, table) in figures.items()]
-    means = _means(rows, ratio, method, layer, protocol)
+    beside = [m for m in (method, *CONTROLS) if m in set(rows["method"])]
+    ratios = {m: recovered(rows, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in dict.fromkeys(beside)}
+    means = _means(ratios, rows, layer, protocol)
     about = f"{model}, {method}, layer {layer}, {protocol}"
     shown = [("recovered accuracy", ratio, "{:.0%}"), ("AUROC", auc, "{:.2f}")]
     matrices = [_matrix_table(f"{name}: {about}", t, pattern) for name, t, pattern in shown if t["value"].notna().any()]
@@ -134,16 +136,15 @@ def _draw(
     return Pages(tables, notes, tuple(paths), numbers)
 
 
-def _means(rows: pd.DataFrame, ratio: pd.DataFrame, method: str, layer: int, protocol: str) -> dict[str, Any]:
-    """Means over the cells of other datasets, the control beside them, and how many cells stand behind each."""
-    found = {
-        name: _away(ratio, column) for name, column in (("recovered", "value"), ("recovered above chance", "corrected"))
-    }
+def _means(ratios: Mapping[str, pd.DataFrame], rows: pd.DataFrame, layer: int, protocol: str) -> dict[str, Any]:
+    """Means over the cells of other datasets, per method (the control beside the drawn one), and how many cells each has."""
+    found: dict[str, Any] = {}
+    for name, column in (("recovered", "value"), ("recovered above chance", "corrected")):
+        found |= {f"{name}, {method}": _away(ratio, column) for method, ratio in ratios.items()}
     for metric in ("accuracy", "auroc"):
-        for name in dict.fromkeys((method, "random")):
-            cells = pick(rows, metric=metric, split="test", protocol=protocol, layer=layer, method=name)
-            if len(cells):
-                found[f"{metric}, {name}"] = _away(cells, "value")
+        for method in ratios:
+            cells = pick(rows, metric=metric, split="test", protocol=protocol, layer=layer, method=method)
+            found[f"{metric}, {method}"] = _away(cells, "value")
     return found
 
 
