@@ -63,7 +63,7 @@ def test_every_group_really_shares_its_prefix_and_leaves_a_suffix():
 def test_batches_hold_every_sequence_once_and_keep_to_the_budget(reuse):
     sequences = questions(80)
     lengths = [len(s) for s in sequences]
-    batches = cut_batches(sequences, budget=600, max_rows=20, reuse_prefixes=reuse)
+    batches = cut_batches(sequences, budget=600, shared_budget=600 if reuse else None, max_rows=20)
     assert sorted(s for b in batches for s in b.sequences) == list(range(len(sequences)))
     assert all(b.tokens(lengths) <= 600 and len(b.sequences) <= 20 for b in batches)
     assert all(len({sequences[s][: b.prefix] for s in members}) == 1 for b in batches for members in b.groups)
@@ -78,31 +78,38 @@ def test_sharing_prefixes_computes_fewer_tokens_than_not_sharing():
     sequences = questions(100, options=4)
     lengths = [len(s) for s in sequences]
     shared, plain = (
-        sum(b.tokens(lengths) for b in cut_batches(sequences, budget=2048, reuse_prefixes=r)) for r in (True, False)
+        sum(b.tokens(lengths) for b in cut_batches(sequences, budget=2048, shared_budget=s)) for s in (2048, None)
     )
     assert shared < plain / 2
     # the twin: sequences that share nothing gain nothing
     alone = [tuple([i] * 40) for i in range(50)]
-    assert cut_batches(alone, budget=512) == cut_batches(alone, budget=512, reuse_prefixes=False)
+    assert cut_batches(alone, budget=512, shared_budget=512) == cut_batches(alone, budget=512)
+
+
+def test_a_saving_too_small_for_two_passes_is_left():
+    draw = random.Random(2)
+    mixed = [tuple(draw.randrange(1000) for _ in range(100)) for _ in range(60)]
+    mixed += [(*mixed[0][:48], *(draw.randrange(1000) for _ in range(52)))]  # one pair shares 48 of 6,100 tokens
+    assert not any(b.prefix for b in cut_batches(mixed, budget=512, shared_budget=1024))
 
 
 def test_batches_do_not_depend_on_the_order_of_equal_work():
     sequences = questions(40)
-    once, again = cut_batches(sequences, budget=512), cut_batches(sequences, budget=512)
+    once, again = (cut_batches(sequences, budget=512, shared_budget=1024) for _ in range(2))
     assert once == again
 
 
 def test_the_most_expensive_batch_runs_first():
     sequences = questions(60)
     lengths = [len(s) for s in sequences]
-    costs = [b.tokens(lengths) for b in cut_batches(sequences, budget=512)]
+    costs = [b.tokens(lengths) for b in cut_batches(sequences, budget=512, shared_budget=1024)]
     assert costs == sorted(costs, reverse=True)
 
 
 def test_shards_hold_whole_batches_in_order():
     sequences = questions(60)
     lengths = [len(s) for s in sequences]
-    batches = cut_batches(sequences, budget=512)
+    batches = cut_batches(sequences, budget=512, shared_budget=1024)
     shards = cut_shards(batches, lengths, max_sequences=25, max_tokens=2000)
     assert list(itertools.chain.from_iterable(shards)) == list(range(len(batches)))
     assert len(shards) > 2

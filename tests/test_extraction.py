@@ -221,7 +221,7 @@ def test_activations_that_overflow_are_refused_by_name(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
-    code, _, err = finish(start(120, tmp_path / "full", "file_limit=60000"))
+    code, _, err = finish(start(120, tmp_path / "full", "file_limit=20000"))
     assert code == 1 and "cannot write" in err and "Traceback" not in err
     assert finish(start(120, tmp_path / "full"))[0] == 0
 

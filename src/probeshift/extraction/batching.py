@@ -16,6 +16,8 @@ MIN_SUFFIX = 4
 MAX_SHARING = 32
 # Padding and shortened prefixes that one batch may spend before it is closed.
 MAX_WASTE = 1.10
+# Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
+MIN_SAVING = 0.05
 
 TokenIds = tuple[int, ...]
 
@@ -75,18 +77,31 @@ def _common_length(a: TokenIds, b: TokenIds) -> int:
 
 
 def cut_batches(
-    sequences: Sequence[TokenIds], *, budget: int, max_rows: int | None = None, reuse_prefixes: bool = True
+    sequences: Sequence[TokenIds], *, budget: int, shared_budget: int | None = None, max_rows: int | None = None
 ) -> tuple[Batch, ...]:
     """Batches in the order they run, most tokens first, so that running out of memory shows at once.
 
-    `budget` is the number of tokens one forward may hold; a single longer sequence still runs, alone.
+    `budget` is the number of tokens one forward may hold; a single longer sequence still runs, alone. With `shared_budget`
+    common prefixes are computed once, in batches of that size: their second pass is short, so they must be larger to keep a
+    device busy. Where that saves less than `MIN_SAVING` of the tokens it is not worth two passes, and nothing is shared.
     """
     lengths = [len(s) for s in sequences]
-    found = share_prefixes(sequences) if reuse_prefixes else [(0, (i,)) for i in range(len(sequences))]
+    alone = _ordered(_pack(((0, (i,)) for i in _longest_first(lengths)), lengths, budget, max_rows), lengths)
+    if shared_budget is None:
+        return alone
+    found = share_prefixes(sequences)
     shared = sorted((g for g in found if g[0]), key=lambda g: (-g[0], -max(lengths[i] for i in g[1]), g[1]))
     single = sorted((g for g in found if not g[0]), key=lambda g: (-lengths[g[1][0]], g[1]))
-    rows = max_rows or len(sequences)
-    batches = [*_pack(shared, lengths, budget, rows), *_pack(single, lengths, budget, rows)]
+    together = [*_pack(shared, lengths, shared_budget, max_rows), *_pack(single, lengths, budget, max_rows)]
+    before, after = (sum(b.tokens(lengths) for b in batches) for batches in (alone, together))
+    return _ordered(together, lengths) if after <= (1 - MIN_SAVING) * before else alone
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+
+
+def _ordered(batches: Iterable[Batch], lengths: Sequence[int]) -> tuple[Batch, ...]:
     return tuple(sorted(batches, key=lambda b: (-b.tokens(lengths), b.groups)))
 
 
@@ -108,14 +123,14 @@ class _Size:
         prefix, longest = min(self.prefix, other.prefix), max(self.longest, other.longest)
         return _Size(prefix, self.groups + other.groups, self.rows + other.rows, longest, self.ideal + other.ideal)
 
-    def fits(self, budget: int, max_rows: int) -> bool:
+    def fits(self, budget: int, max_rows: int | None) -> bool:
         held = self.rows * self.longest  # keys and values are held for the prefix of every row
         wasteful = self.tokens > MAX_WASTE * self.ideal and self.tokens > budget // 8
-        return self.tokens <= budget and held <= 2 * budget and self.rows <= max_rows and not wasteful
+        return self.tokens <= budget and held <= 2 * budget and self.rows <= (max_rows or self.rows) and not wasteful
 
 
 def _pack(
-    found: Iterable[tuple[int, tuple[int, ...]]], lengths: Sequence[int], budget: int, max_rows: int
+    found: Iterable[tuple[int, tuple[int, ...]]], lengths: Sequence[int], budget: int, max_rows: int | None
 ) -> Iterator[Batch]:
     """Fill batches greedily in the given order; the groups of one batch use the shortest of their prefixes."""
     members: list[tuple[int, ...]] = []

@@ -36,7 +36,7 @@ def estimate(tokens: int, info: ModelInfo, options: ExtractionOptions) -> Cost:
         basis = "one timed matrix product (rough)"
         rate = _FORWARD_EFFICIENCY * _matmul_flops(options) / (2 * counts.body)
     weights = counts.total * ITEM_BYTES[options.dtype]
-    return Cost(tokens / rate, weights + _RUNTIME_BYTES + 4 * SHARD_BYTES, basis)
+    return Cost(tokens / rate, weights + _RUNTIME_BYTES + 2 * SHARD_BYTES, basis)
 
 
 def _matmul_flops(options: ExtractionOptions) -> float:

@@ -135,10 +135,9 @@ class BatchReader:
             self.model.backbone(**inputs)
 
     def prefix_difference(self, batch: Batch) -> float:
-        """Largest relative difference, over layers, between the cached and the plain pass of the batch's first group."""
-        first = Batch(batch.prefix, batch.groups[:1])
+        """Largest relative difference, over layers, between the cached and the plain pass of a batch."""
         with torch.inference_mode():
-            cached, plain = self._cached(first).double(), self._plain(first.sequences).double()
+            cached, plain = self._cached(batch).double(), self._plain(batch.sequences).double()
         norms = plain.flatten(1).norm(dim=1).clamp_min(1e-30)
         return float(((cached - plain).flatten(1).norm(dim=1) / norms).max())
 

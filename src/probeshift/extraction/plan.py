@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ SHARD_BYTES = 64 << 20
 SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
 BATCH_TOKENS = {"cpu": (256, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
+SHARED_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}
 _TOKENIZE_AT_ONCE = 1024
 _NO_LIMIT = 1 << 60
 
@@ -65,10 +66,11 @@ class Plan:
     batches: tuple[Batch, ...]
     shards: tuple[tuple[int, ...], ...]
     truncated: int = 0
-    _lengths: list[int] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_lengths", [len(s) for s in self.sequences])
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence."""
+        return [len(s) for s in self.sequences]
 
     @cached_property
     def plan_id(self) -> str:
@@ -84,17 +86,17 @@ class Plan:
     def needed_tokens(self) -> int:
         """Tokens left after shared prefixes and repeats are counted once, before padding."""
         return sum(
-            b.prefix * (len(b.groups) if b.prefix else 0) + sum(self._lengths[s] - b.prefix for s in b.sequences)
+            b.prefix * (len(b.groups) if b.prefix else 0) + sum(self.lengths[s] - b.prefix for s in b.sequences)
             for b in self.batches
         )
 
     @property
     def computed_tokens(self) -> int:
         """Tokens the model computes, padding included."""
-        return sum(b.tokens(self._lengths) for b in self.batches)
+        return sum(b.tokens(self.lengths) for b in self.batches)
 
     def shard_tokens(self, shard: int) -> int:
-        return sum(self.batches[b].tokens(self._lengths) for b in self.shards[shard])
+        return sum(self.batches[b].tokens(self.lengths) for b in self.shards[shard])
 
     @property
     def store_bytes(self) -> int:
@@ -226,7 +228,13 @@ def _cut(
     lengths = [len(s) for s in sequences]
     floor, ceiling = BATCH_TOKENS[options.device]
     budget = options.batch_tokens or min(ceiling, max(floor, sum(lengths) // 50))
-    batches = cut_batches(sequences, budget=budget, max_rows=options.batch_size, reuse_prefixes=options.reuse_prefixes)
+    shared = options.batch_tokens or max(budget, SHARED_TOKENS[options.device])
+    batches = cut_batches(
+        sequences,
+        budget=budget,
+        shared_budget=shared if options.reuse_prefixes else None,
+        max_rows=options.batch_size,
+    )
     per_sequence = len(options.layers) * info.d_model * ITEM_BYTES[options.dtype]
     rows = max(1, SHARD_BYTES // per_sequence)
     return batches, cut_shards(batches, lengths, max_sequences=rows, max_tokens=SHARD_TOKENS[options.device])

@@ -24,6 +24,7 @@ from torch import Tensor
 from probeshift.activations import ActivationStore, finish, shard_paths, shard_state, write_shard
 from probeshift.datasets import Statement
 from probeshift.errors import StoreError
+from probeshift.extraction.batching import Batch
 from probeshift.extraction.forward import PREFIX_TOLERANCE, BatchReader
 from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
 from probeshift.models import LanguageModel, ModelInfo, folder_name
@@ -162,23 +163,30 @@ def _check_space(job: Extraction) -> None:
 
 
 def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extraction | None:
-    """Compare one shared group with the plain pass; a job without sharing if the architecture does not allow it."""
-    shared = next((b for b in job.plan.batches if b.prefix), None)
-    if shared is None:
+    """Compare shared groups with the plain pass; a job without sharing if the architecture does not allow it."""
+    examples = _groups_to_check(job, reader.model)
+    if not examples:
         return None
     try:
-        difference = reader.prefix_difference(shared)
+        difference = max(reader.prefix_difference(example) for example in examples)
     except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError) as error:
         log.warning("%s cannot reuse prefixes (%s: %s)", job.plan.header["model"], type(error).__name__, error)
         difference = float("inf")
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
     if difference <= PREFIX_TOLERANCE[reader.model.dtype]:
-        publish(
-            job.folder / "prefix_check.json", json.dumps({"relative_difference": difference, "prefix": shared.prefix})
-        )
+        checked = {"relative_difference": difference, "prefixes": [example.prefix for example in examples]}
+        publish(job.folder / "prefix_check.json", json.dumps(checked))
         return None
     log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
     return _replan(job, replace(job.options, reuse_prefixes=False), reader.model)
+
+
+def _groups_to_check(job: Extraction, model: LanguageModel) -> list[Batch]:
+    """The cheapest shared group; also the longest where attention slides, since a window shows only once it is passed."""
+    shared = [Batch(b.prefix, (group,)) for b in job.plan.batches if b.prefix for group in b.groups if len(group) > 1]
+    shared.sort(key=lambda batch: batch.tokens(job.plan.lengths))
+    window = getattr(model.info.config.get_text_config(), "sliding_window", None)
+    return [*shared[:1], *(shared[-1:] if window and len(shared) > 1 else [])]
 
 
 def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -> Extraction:
@@ -190,25 +198,33 @@ def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -
 
 def _run_shards(job: Extraction, todo: list[int], reader: BatchReader, on_progress: Progress | None) -> None:
     total = sum(job.plan.shard_tokens(i) for i in range(len(job.plan.shards)))
-    done = total - sum(job.plan.shard_tokens(i) for i in todo)
-    start, computed = time.perf_counter(), 0
+    done = before = total - sum(job.plan.shard_tokens(i) for i in todo)
+    start = time.perf_counter()
     with ThreadPoolExecutor(1) as writer:
-        pending: list[Future[None]] = []
+        writing: Future[None] | None = None
         for shard, lock in _claimed(job.folder, todo):
             batches = [job.plan.batches[b] for b in job.plan.shards[shard]]
-            parts = []
+            values = _empty_shard(job, batches, reader)
+            filled = 0
             for batch, part in zip(batches, _drained(map(reader.read, batches)), strict=True):
-                parts.append(part)
-                computed += batch.tokens(job.plan._lengths)
+                values[:, filled : filled + part.shape[1]] = part
+                filled, done = filled + part.shape[1], done + batch.tokens(job.plan.lengths)
                 if on_progress:
-                    on_progress(job.label, done + computed, total)
+                    on_progress(job.label, done, total)
+            if writing:
+                writing.result()  # at most one shard waits for the disk while another is computed
             sequences = np.array([s for b in batches for s in b.sequences])
-            for future in pending:
-                future.result()
-            pending = [writer.submit(_write, job, shard, parts, sequences, _where(reader), lock)]
-        for future in pending:
-            future.result()
-    _remember_rate(reader.model, computed, time.perf_counter() - start)
+            writing = writer.submit(_write, job, shard, values, sequences, _where(reader), lock)
+        if writing:
+            writing.result()
+    _remember_rate(reader.model, done - before, time.perf_counter() - start)
+
+
+def _empty_shard(job: Extraction, batches: Sequence[Batch], reader: BatchReader) -> Tensor:
+    """Room for a whole shard on the CPU: [layer, sequence, position, d_model]."""
+    n_sequences = sum(len(batch.sequences) for batch in batches)
+    shape = (len(job.options.layers), n_sequences, len(job.plan.positions[0]), job.plan.header["d_model"])
+    return torch.empty(shape, dtype=reader.model.dtype)
 
 
 def _claimed(folder: Path, todo: Sequence[int]) -> Iterator[tuple[int, FileLock]]:
@@ -267,27 +283,26 @@ def _wait(host: Tensor, event: Any) -> Tensor:
 
 
 def _write(
-    job: Extraction, shard: int, parts: list[Tensor], sequences: np.ndarray, where: dict[str, Any], lock: FileLock
+    job: Extraction, shard: int, values: Tensor, sequences: np.ndarray, where: dict[str, Any], lock: FileLock
 ) -> None:
     try:
-        stacked = torch.cat(parts, dim=1)
-        _check_finite(job, stacked, sequences)
-        bits = stacked.view(torch.uint16).numpy() if stacked.dtype == torch.bfloat16 else stacked.numpy()
+        _check_finite(job, values, sequences)
+        bits = values.view(torch.uint16).numpy() if values.dtype == torch.bfloat16 else values.numpy()
         layers = dict(zip(job.options.layers, bits, strict=True))
         write_shard(job.folder, shard, layers, sequences, dtype=job.options.dtype, record=where)
     finally:
         lock.release()
 
 
-def _check_finite(job: Extraction, stacked: Tensor, sequences: np.ndarray) -> None:
-    bad = ~torch.isfinite(stacked).flatten(2).all(dim=2)
-    if bad.any():
-        layer, sequence = bad.nonzero()[0].tolist()
-        row = next(r for r in job.plan.rows if r["sequence"] == sequences[sequence])
-        raise StoreError(
-            f"activations are not finite at layer {job.options.layers[layer]} for {row['dataset']} row {row['row_id']} "
-            f"in {job.options.dtype}. Use --dtype bfloat16 or float32: float16 overflows at 65504."
-        )
+def _check_finite(job: Extraction, values: Tensor, sequences: np.ndarray) -> None:
+    for layer, of_layer in zip(job.options.layers, values, strict=True):  # layer by layer: the test makes copies
+        bad = ~torch.isfinite(of_layer).flatten(1).all(dim=1)
+        if bad.any():
+            row = next(r for r in job.plan.rows if r["sequence"] == sequences[int(bad.nonzero()[0])])
+            raise StoreError(
+                f"activations are not finite at layer {layer} for {row['dataset']} row {row['row_id']} in "
+                f"{job.options.dtype}. Use --dtype bfloat16 or float32: float16 overflows at 65504."
+            )
 
 
 def _where(reader: BatchReader) -> dict[str, Any]:
