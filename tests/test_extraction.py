@@ -104,12 +104,12 @@ def test_repeated_texts_are_computed_once_and_read_for_every_row():
 
 
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path):
-    code, _, _ = finish(start(120, tmp_path / "killed", "kill_after=2"))
+    code, _, _ = finish(start(400, tmp_path / "killed", "kill_after=2"))
     assert code == -9
     before = shard_bytes(tmp_path / "killed")
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "killed").glob("activations/*/*/shards/*.json")}
-    assert finish(start(120, tmp_path / "killed"))[0] == 0
-    assert finish(start(120, tmp_path / "whole"))[0] == 0
+    assert finish(start(400, tmp_path / "killed"))[0] == 0
+    assert finish(start(400, tmp_path / "whole"))[0] == 0
     resumed, whole = shard_bytes(tmp_path / "killed"), shard_bytes(tmp_path / "whole")
     assert 2 <= len(before) < len(whole) and resumed == whole
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items()), "finished shards were made again"
@@ -117,21 +117,21 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path):
 
 
 def test_two_processes_on_one_store_share_the_work(tmp_path):
-    both = [start(120, tmp_path / "both") for _ in range(2)]
+    both = [start(400, tmp_path / "both") for _ in range(2)]
     results = [finish(p) for p in both]
     assert [r[0] for r in results] == [0, 0], results
-    assert finish(start(120, tmp_path / "one"))[0] == 0
+    assert finish(start(400, tmp_path / "one"))[0] == 0
     assert shard_bytes(tmp_path / "both") == shard_bytes(tmp_path / "one")
 
 
 def test_a_damaged_shard_is_named_and_made_again(caplog):
-    store = run(tiny_models.shared("llama"), 120)
+    store = run(tiny_models.shared("llama"), 400)
     path, _ = shard_paths(store.folder, 1)
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     others = {p: p.stat().st_mtime_ns for p in store.folder.glob("shards/*.safetensors") if p != path}
     with caplog.at_level(logging.WARNING):
-        run(tiny_models.shared("llama"), 120)
+        run(tiny_models.shared("llama"), 400)
     assert str(path) in caplog.text and "damaged" in caplog.text
     assert path.read_bytes() == good
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in others.items())
@@ -221,9 +221,9 @@ def test_activations_that_overflow_are_refused_by_name(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
-    code, _, err = finish(start(120, tmp_path / "full", "file_limit=20000"))
+    code, _, err = finish(start(400, tmp_path / "full", "file_limit=20000"))
     assert code == 1 and "cannot write" in err and "Traceback" not in err
-    assert finish(start(120, tmp_path / "full"))[0] == 0
+    assert finish(start(400, tmp_path / "full"))[0] == 0
 
 
 def test_a_plan_larger_than_the_disk_is_refused_before_the_work(monkeypatch, tmp_path):
