@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 # Activations of several layers held at once while fitting; bounds memory whatever the number of layers.
 FIT_BYTES = 256 << 20
 
+# Raise it when a fit, a sign, a threshold or a score changes meaning: saved probes and rows are then made anew.
+PROCEDURE = 1
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -91,7 +94,7 @@ def fit_probes(
 
 
 def _fit_id(train: SliceData, method: Method, layers: Sequence[int], seed: int) -> str:
-    return sha256_json([train.store.plan["plan_id"], method.name, list(layers), seed])
+    return sha256_json([PROCEDURE, train.store.plan["plan_id"], method.name, list(layers), seed])
 
 
 def _fit(
@@ -172,7 +175,8 @@ def _card(
 def context_id(test: SliceData, probes: Sequence[ProbeFile], scoring: Scoring) -> str:
     """Everything the rows of a test slice depend on except the layer."""
     fits = sorted(p.card.fit_id for p in probes)
-    return sha256_json([test.store.plan["plan_id"], fits, scoring.protocol, scoring.seed, scoring.n_resamples])
+    how = [scoring.protocol, scoring.seed, scoring.n_resamples]
+    return sha256_json([PROCEDURE, test.store.plan["plan_id"], fits, *how])
 
 
 def score_slice(

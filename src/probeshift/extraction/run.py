@@ -72,12 +72,12 @@ def prepare(
     """
     plan = make_plan(statements, info, tokenizer, options, identity)
     home = (root or cache_root() / "activations") / folder_name(info.name)
-    folder = home / f"{label}-{plan.plan_id}"
+    folder = home / f"{label}-{plan.content_id[:12]}-{plan.plan_id[:12]}"
     return Extraction(label, plan, options, folder, _find_finished(home, plan, options, any_dtype))
 
 
 def _find_finished(home: Path, plan: Plan, options: ExtractionOptions, any_dtype: bool) -> ActivationStore | None:
-    for index in sorted(home.glob("*/index.json")):
+    for index in sorted(home.glob(f"*-{plan.content_id[:12]}-*/index.json")):
         store = ActivationStore.open(index.parent)
         same = store.plan["content_id"] == plan.content_id and set(options.layers) <= set(store.layers)
         if same and (any_dtype or store.plan["dtype"] == options.dtype):
