@@ -5,6 +5,7 @@ Everything here is a pure function of token ids, so a resumed run, or one cut ov
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
@@ -19,7 +20,7 @@ MAX_WASTE = 1.10
 # Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
 MIN_SAVING = 0.05
 
-TokenIds = tuple[int, ...]
+TokenIds = tuple[int, ...] | array[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,18 @@ write the same bytes, which is what makes resuming exact.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from probeshift.activations import FORMAT_VERSION, ITEM_BYTES
 from probeshift.datasets import Statement
@@ -118,8 +123,7 @@ class Plan:
             "shards": self.shards,
         }
         _write_table(folder / "rows.parquet", self.rows)
-        table = [{"ids": list(s), "positions": list(p)} for s, p in zip(self.sequences, self.positions, strict=True)]
-        _write_table(folder / "sequences.parquet", table)
+        _write_sequences(folder / "sequences.parquet", {"ids": self.sequences, "positions": self.positions})
         publish(folder / "plan.json", json.dumps(record, ensure_ascii=False, indent=1))
 
 
@@ -151,26 +155,35 @@ def make_plan(
     ids = tokenize([s.text for s in statements], tokenizer, special_tokens=options.special_tokens)
     context = [n for n in (info.max_tokens, tokenizer.model_max_length) if n]
     ids, cut = _fit_context(ids, statements, min(context, default=None), options, frozenset(tokenizer.all_special_ids))
-    index = {sequence: i for i, sequence in enumerate(dict.fromkeys(ids))}
-    sequences = tuple(index)
-    rows = [_row(s, len(i), index[i], c) for s, i, c in zip(statements, ids, cut, strict=True)]
+    distinct = {sequence.tobytes(): sequence for sequence in ids}
+    sequences, index = tuple(distinct.values()), {key: i for i, key in enumerate(distinct)}
+    rows = [_row(s, len(i), index[i.tobytes()], c) for s, i, c in zip(statements, ids, cut, strict=True)]
     batches, shards = _cut(sequences, info, options)
     positions = tuple((len(s) - 1,) for s in sequences)  # `last`; pads never enter, so it needs no mask
     asked = {**(identity or identify(info, tokenizer)), **_asked(options)}
-    content_id = sha256_json({**asked, "rows": rows, "sequences": sha256_json(sequences)})[:24]
+    content_id = _hash_content(asked, rows, distinct)[:24]
     return Plan(content_id, {**asked, **_header(info, options)}, rows, sequences, positions, batches, shards, sum(cut))
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[TokenIds]:
+def _hash_content(asked: dict[str, Any], rows: Sequence[dict[str, Any]], sequences: Iterable[bytes]) -> str:
+    """Row by row, so that no second copy of all texts and tokens is made."""
+    digest = hashlib.sha256(sha256_json(asked).encode())
+    for part in chain((sha256_json(row).encode() for row in rows), sequences):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[array[int]]:
     """Token ids of each text, in order.
 
     Raises:
         UsageError: a text has no tokens at all.
     """
-    found: list[TokenIds] = []
+    found: list[array[int]] = []
     for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
         part = list(texts[start : start + _TOKENIZE_AT_ONCE])
-        found += map(tuple, tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"])
+        ids = tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"]
+        found += (array("i", i) for i in ids)  # four bytes a token: the tokens of all rows stay in memory
     empty = [i for i, ids in enumerate(found) if not ids]
     if empty:
         raise UsageError(f"{len(empty)} texts have no tokens (first: row {empty[0]}). Remove the empty texts.")
@@ -188,12 +201,12 @@ def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
 
 
 def _fit_context(
-    ids: list[TokenIds],
+    ids: list[array[int]],
     statements: Sequence[Statement],
     context: int | None,
     options: ExtractionOptions,
     special: frozenset[int],
-) -> tuple[list[TokenIds], list[bool]]:
+) -> tuple[list[array[int]], list[bool]]:
     """Refuse prompts that do not fit, or cut them from the left when the user named a limit. Never silently."""
     limit = min(n for n in (options.max_tokens, context, _NO_LIMIT) if n)
     long = [len(i) > limit for i in ids]
@@ -208,7 +221,7 @@ def _fit_context(
     return [_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)], long
 
 
-def _cut_left(ids: TokenIds, limit: int, special: frozenset[int]) -> TokenIds:
+def _cut_left(ids: array[int], limit: int, special: frozenset[int]) -> array[int]:
     """The last `limit` tokens, keeping a leading BOS: models read badly without it."""
     keep = 1 if ids[0] in special and limit > 1 else 0
     return ids[:keep] + ids[len(ids) - (limit - keep) :]
@@ -266,8 +279,26 @@ def _header(info: ModelInfo, options: ExtractionOptions) -> dict[str, Any]:
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow as pa
+
+    _write_parquet(path, pa.Table.from_pylist(rows))
+
+
+def _write_sequences(path: Path, columns: dict[str, Sequence[Sequence[int]]]) -> None:
+    """One list of integers per sequence and column, by way of one flat array each."""
+    import pyarrow as pa
+
+    lists = {}
+    for name, values in columns.items():
+        ends = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int32)
+        flat = np.concatenate([np.asarray(v, dtype=np.int32) for v in values])
+        lists[name] = pa.ListArray.from_arrays(pa.array(ends), pa.array(flat))
+    _write_parquet(path, pa.table(lists))
+
+
+def _write_parquet(path: Path, table: Any) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    pq.write_table(table, buffer)
     publish(path, buffer.getvalue().to_pybytes())
