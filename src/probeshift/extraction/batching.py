@@ -20,7 +20,7 @@ MAX_WASTE = 1.10
 # Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
 MIN_SAVING = 0.05
 
-TokenIds = tuple[int, ...] | array[int]
+TokenIds = tuple[int, ...] | array
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,13 +173,13 @@ def _hash_content(asked: dict[str, Any], rows: Sequence[dict[str, Any]], sequenc
     return digest.hexdigest()
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[array[int]]:
+def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[array]:
     """Token ids of each text, in order.
 
     Raises:
         UsageError: a text has no tokens at all.
     """
-    found: list[array[int]] = []
+    found: list[array] = []
     for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
         part = list(texts[start : start + _TOKENIZE_AT_ONCE])
         ids = tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"]
@@ -201,12 +201,12 @@ def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
 
 
 def _fit_context(
-    ids: list[array[int]],
+    ids: list[array],
     statements: Sequence[Statement],
     context: int | None,
     options: ExtractionOptions,
     special: frozenset[int],
-) -> tuple[list[array[int]], list[bool]]:
+) -> tuple[list[array], list[bool]]:
     """Refuse prompts that do not fit, or cut them from the left when the user named a limit. Never silently."""
     limit = min(n for n in (options.max_tokens, context, _NO_LIMIT) if n)
     long = [len(i) > limit for i in ids]
@@ -221,7 +221,7 @@ def _fit_context(
     return [_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)], long
 
 
-def _cut_left(ids: array[int], limit: int, special: frozenset[int]) -> array[int]:
+def _cut_left(ids: array, limit: int, special: frozenset[int]) -> array:
     """The last `limit` tokens, keeping a leading BOS: models read badly without it."""
     keep = 1 if ids[0] in special and limit > 1 else 0
     return ids[:keep] + ids[len(ids) - (limit - keep) :]
