@@ -192,10 +192,10 @@ def score_slice(
     for probe in probes:
         _same_model(test, probe)
     context = context_id(test, probes, scoring)
-    todo = sorted(set(layers) - results.layers(test.dataset, test.split, context))
-    if todo:
+    missing = sorted(set(layers) - results.layers(test.dataset, test.split, context))
+    if missing:
         rows, keys, correct = [], [], []
-        for layer in todo:
+        for layer in missing:
             measured = measure_layer(test, probes, layer, scoring)
             rows += [row for i, p in enumerate(probes) for row in _rows(test, p, layer, measured, i, scoring)]
             keys += [(p.card.method, p.card.train, layer) for p in probes]

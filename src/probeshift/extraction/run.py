@@ -120,8 +120,8 @@ def extract(
         if not damaged:
             return store
         (store.folder / "index.json").unlink()  # finished no longer
-    todo = [i for i in range(len(job.plan.shards)) if _needs_work(job.folder, i)]
-    return _fill(job, todo, load, on_progress)
+    missing = [i for i in range(len(job.plan.shards)) if _needs_work(job.folder, i)]
+    return _fill(job, missing, load, on_progress)
 
 
 def _needs_work(folder: Path, shard: int) -> bool:
@@ -132,7 +132,7 @@ def _needs_work(folder: Path, shard: int) -> bool:
 
 
 def _fill(
-    job: Extraction, todo: list[int], load: Callable[[], LanguageModel], on_progress: Progress | None
+    job: Extraction, missing: list[int], load: Callable[[], LanguageModel], on_progress: Progress | None
 ) -> ActivationStore:
     _check_space(job)
     try:
@@ -141,13 +141,13 @@ def _fill(
         raise cannot_write(job.folder, error) from error
     if not (job.folder / "plan.json").exists():
         job.plan.save(job.folder)
-    if todo:
+    if missing:
         model = load()
         reader = BatchReader(model, job.options.layers, job.plan.sequences, job.plan.positions)
         plain = _without_prefixes_if_wrong(job, reader)
         if plain is not None:
             return extract(plain, load, on_progress=on_progress)
-        _run_shards(job, todo, reader, on_progress)
+        _run_shards(job, missing, reader, on_progress)
     finish(job.folder, len(job.plan.shards), len(job.plan.sequences))
     return ActivationStore.open(job.folder)
 
@@ -196,13 +196,13 @@ def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -
     return prepare(statements, model.info, model.tokenizer, options, label=job.label, root=job.folder.parent.parent)
 
 
-def _run_shards(job: Extraction, todo: list[int], reader: BatchReader, on_progress: Progress | None) -> None:
+def _run_shards(job: Extraction, missing: list[int], reader: BatchReader, on_progress: Progress | None) -> None:
     total = sum(job.plan.shard_tokens(i) for i in range(len(job.plan.shards)))
-    done = before = total - sum(job.plan.shard_tokens(i) for i in todo)
+    done = before = total - sum(job.plan.shard_tokens(i) for i in missing)
     start = time.perf_counter()
     with ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
-        for shard, lock in _claimed(job.folder, todo):
+        for shard, lock in _claimed(job.folder, missing):
             batches = [job.plan.batches[b] for b in job.plan.shards[shard]]
             values = _empty_shard(job, batches, reader)
             filled = 0
@@ -227,11 +227,11 @@ def _empty_shard(job: Extraction, batches: Sequence[Batch], reader: BatchReader)
     return torch.empty(shape, dtype=reader.model.dtype)
 
 
-def _claimed(folder: Path, todo: Sequence[int]) -> Iterator[tuple[int, FileLock]]:
+def _claimed(folder: Path, missing: Sequence[int]) -> Iterator[tuple[int, FileLock]]:
     """Shards to make, each under its lock; those another process holds are waited for at the end, then checked again."""
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     held = []
-    for shard in todo:
+    for shard in missing:
         lock = FileLock(folder / "shards" / f"{shard:05d}.lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
