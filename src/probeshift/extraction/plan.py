@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 SHARD_BYTES = 64 << 20
 SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
-BATCH_TOKENS = {"cpu": (256, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
+BATCH_TOKENS = {"cpu": (512, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
 SHARED_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}
 _TOKENIZE_AT_ONCE = 1024
 _NO_LIMIT = 1 << 60
