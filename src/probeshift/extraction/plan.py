@@ -30,7 +30,7 @@ from probeshift.provenance import publish, sha256_json
 log = logging.getLogger(__name__)
 
 # A shard is what a killed run can lose: tens of megabytes, or about a minute of work on a small CPU.
-SHARD_BYTES = 64 << 20
+SHARD_BYTES = 32 << 20
 SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
 BATCH_TOKENS = {"cpu": (512, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
