@@ -37,6 +37,7 @@ BATCH_TOKENS = {"cpu": (512, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
 SHARED_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}
 _TOKENIZE_AT_ONCE = 1024
 _NO_LIMIT = 1 << 60
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Plan:
             "batches": [{"prefix": b.prefix, "groups": b.groups} for b in self.batches],
             "shards": self.shards,
         }
-        _write_table(folder / "rows.parquet", self.rows)
+        _write_rows(folder / "rows.parquet", self.rows)
         _write_sequences(folder / "sequences.parquet", {"ids": self.sequences, "positions": self.positions})
         publish(folder / "plan.json", json.dumps(record, ensure_ascii=False, indent=1))
 
@@ -277,28 +278,31 @@ def _header(info: ModelInfo, options: ExtractionOptions) -> dict[str, Any]:
     }
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Some thousand rows at a time, so that the table never stands in memory a second time."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    _write_parquet(path, pa.Table.from_pylist(rows))
+    words = ("dataset", "row_id", "text", "split", "group", "answer_type", "entity")
+    kinds = {**dict.fromkeys(words, pa.string()), "label": pa.bool_(), "truncated": pa.bool_()}
+    schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in rows[0]])
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, schema) as writer:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            writer.write_table(pa.Table.from_pylist(rows[start : start + _ROWS_AT_ONCE], schema))
+    publish(path, buffer.getvalue().to_pybytes())
 
 
 def _write_sequences(path: Path, columns: dict[str, Sequence[Sequence[int]]]) -> None:
     """One list of integers per sequence and column, by way of one flat array each."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     lists = {}
     for name, values in columns.items():
         ends = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int32)
         flat = np.concatenate([np.asarray(v, dtype=np.int32) for v in values])
         lists[name] = pa.ListArray.from_arrays(pa.array(ends), pa.array(flat))
-    _write_parquet(path, pa.table(lists))
-
-
-def _write_parquet(path: Path, table: Any) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer)
+    pq.write_table(pa.table(lists), buffer)
     publish(path, buffer.getvalue().to_pybytes())

@@ -183,7 +183,9 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
 
 def _groups_to_check(job: Extraction, model: LanguageModel) -> list[Batch]:
     """Two members of the cheapest shared group; of the longest too where attention slides, for a window shows once passed."""
-    shared = [Batch(b.prefix, (group[:2],)) for b in job.plan.batches if b.prefix for group in b.groups if len(group) > 1]
+    shared = [
+        Batch(b.prefix, (group[:2],)) for b in job.plan.batches if b.prefix for group in b.groups if len(group) > 1
+    ]
     shared.sort(key=lambda batch: batch.tokens(job.plan.lengths))
     window = getattr(model.info.config.get_text_config(), "sliding_window", None)
     return [*shared[:1], *(shared[-1:] if window and len(shared) > 1 else [])]
