@@ -3,9 +3,10 @@
 import numpy as np
 import planted
 import pytest
+import torch
 
 from probeshift.errors import UsageError
-from probeshift.probes import METHODS, LinearProbe, TrainingSet, find_method
+from probeshift.probes import METHODS, LinearProbe, TrainingSet, ccs, find_method
 
 LEARNED = [m for m in METHODS if not m.control]
 SUPERVISED = [m for m in METHODS if m.sign == "fitted"]
@@ -40,34 +41,74 @@ def test_the_same_seed_gives_the_same_probe(method):
     np.testing.assert_array_equal(a.directions, b.directions)
 
 
+def assert_same_directions(method, found, wanted, atol):
+    """Equal up to `atol` of the length; the sign too where the method fixes it itself."""
+    signs = np.ones(len(found)) if method.sign == "fitted" else np.sign(cosines(found, wanted))
+    length = np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(found * signs[:, None] / length, wanted / length, atol=atol)
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_the_order_of_rows_does_not_matter(method):
     order = np.random.default_rng(0).permutation(RECIPE.n_questions * RECIPE.options)
     a, b = fit(method, training(RECIPE)), fit(method, training(RECIPE, order=order))
-    np.testing.assert_allclose(a.directions, b.directions, atol=1e-12)
+    # CCS stops where its loss falls by less than 1e-9, which leaves its direction open by the root of that
+    assert_same_directions(method, a.directions, b.directions, atol=1e-3 if method.name == "ccs" else 1e-9)
 
 
 @pytest.mark.parametrize("method", SUPERVISED, ids=lambda m: m.name)
 def test_flipped_labels_flip_the_direction(method):
     a, b = fit(method, training(RECIPE)), fit(method, training(RECIPE, flip=True))
-    np.testing.assert_allclose(a.directions, -b.directions, atol=1e-12)
+    np.testing.assert_allclose(a.directions, -b.directions, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [m for m in LEARNED if m.sign != "fitted"], ids=lambda m: m.name)
+def test_flipped_labels_leave_a_direction_found_without_labels(method):
+    a, b = fit(method, training(RECIPE)), fit(method, training(RECIPE, flip=True))
+    assert_same_directions(method, a.directions, b.directions, atol=1e-3 if method.name == "ccs" else 1e-9)
+
+
+def rotation(d_model):
+    return np.linalg.qr(np.random.default_rng(3).normal(size=(d_model, d_model)))[0]
 
 
 @pytest.mark.parametrize("method", LEARNED, ids=lambda m: m.name)
-def test_rotating_the_activations_rotates_the_direction(method):
-    rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(planted.D_MODEL, planted.D_MODEL)))[0]
-    a, b = fit(method, training(RECIPE)), fit(method, training(RECIPE, rotate=rotation))
+def test_rotating_the_activations_rotates_the_direction(method, monkeypatch):
+    turn = rotation(planted.D_MODEL)
+    a = fit(method, training(RECIPE))
+    # CCS starts at random directions: where it ends rotates with the activations if its starts do
+    monkeypatch.setattr(ccs, "_starts", rotated_starts(ccs._starts, turn))
+    b = fit(method, training(RECIPE, rotate=turn))
     # float32 activations: a rotated coordinate carries a relative rounding of 6e-8
-    np.testing.assert_allclose(a.directions @ rotation.T, b.directions, atol=1e-5)
+    assert_same_directions(method, b.directions, a.directions @ turn.T, atol=1e-3 if method.name == "ccs" else 1e-4)
+
+
+def rotated_starts(starts, turn):
+    def rotated(d_model, seed):
+        drawn = starts(d_model, seed)
+        return torch.cat([drawn[:, :-1] @ torch.from_numpy(turn).T, drawn[:, -1:]], dim=1)
+
+    return rotated
+
+
+def test_with_fewer_rows_than_dimensions_lda_depends_on_the_basis_and_shrunk_lda_does_not():
+    recipe, turn = planted.Recipe("wide", planted.unit(1, 400)), rotation(400)
+    cosine = {}
+    for name in ("lda", "lda-shrunk"):
+        a, b = (fit(find_method(name), training(recipe, rotate=r)).directions for r in (None, turn))
+        cosine[name] = cosines(a @ turn.T, b)
+    assert (cosine["lda-shrunk"] > 0.99999).all() and (cosine["lda"] < 0.999).all()
 
 
 @pytest.mark.parametrize("method", LEARNED, ids=lambda m: m.name)
 def test_a_planted_direction_is_found(method):
-    found = fit(method, training(RECIPE)).directions
-    assert (cosines(found, np.tile(planted.unit(1), (3, 1))) > 0.9).all()
+    where = np.tile(planted.unit(1), (3, 1))
+    found = np.abs(cosines(fit(method, training(RECIPE)).directions, where))
+    # 240 rows in 48 dimensions: methods that weigh by the noise they estimate pay for estimating it
+    assert (found > 0.75).all()
     # the twin: nothing planted, nothing found
     nothing = fit(method, training(planted.Recipe("noise", planted.unit(1), strength=0.0))).directions
-    assert (np.abs(cosines(nothing, np.tile(planted.unit(1), (3, 1)))) < 0.6).all()
+    assert (np.abs(cosines(nothing, where)) < 0.6).all()
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
@@ -124,3 +165,41 @@ def test_an_unknown_method_names_the_nearest():
 
 def test_names_of_methods_are_distinct():
     assert len({m.name for m in METHODS}) == len(METHODS)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.needs_groups], ids=lambda m: m.name)
+def test_a_method_that_needs_questions_says_so(method):
+    ungrouped = training(planted.Recipe("loose", planted.unit(1), grouped=False))
+    with pytest.raises(UsageError, match="compares the answers of one question, `loose` has no questions"):
+        fit(method, ungrouped)
+    alone = TrainingSet("alone", (0,), ungrouped.acts[:1], ungrouped.labels, np.arange(len(ungrouped.labels)))
+    with pytest.raises(UsageError, match="questions with more than one answer"):
+        fit(method, alone)
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m.least_rows > 2 and not m.needs_groups], ids=lambda m: m.name
+)
+def test_too_few_rows_are_refused(method):
+    acts = np.random.default_rng(0).normal(size=(1, 2, 5)).astype(np.float32)
+    with pytest.raises(UsageError, match=f"`tiny` is too small: this method needs at least {method.least_rows} rows"):
+        fit(method, TrainingSet("tiny", (0,), acts, np.array([True, False])))
+
+
+def test_ccs_needs_two_questions_with_both_answers():
+    acts, groups = np.random.default_rng(0).normal(size=(1, 6, 5)).astype(np.float32), np.array([0, 0, 1, 1, 2, 2])
+    one_pair = TrainingSet("thin", (0,), acts, np.array([True, False, True, True, False, False]), groups)
+    with pytest.raises(UsageError, match="two questions with a true and a false answer"):
+        fit(find_method("ccs"), one_pair)
+
+
+def test_constant_activations_are_refused_by_layer():
+    acts = np.random.default_rng(0).normal(size=(2, 4, 5)).astype(np.float32)
+    acts[1] = 3.0
+    with pytest.raises(UsageError, match="`flat` has the same activation in every row at layer 7"):
+        TrainingSet("flat", (3, 7), acts, np.array([True, False, True, False]))
+
+
+def test_the_published_procedure_has_its_own_ccs_and_nothing_else():
+    assert find_method("ccs", "published").procedure == "published"
+    assert find_method("ccs").procedure == "" and find_method("lat", "published") is find_method("lat")

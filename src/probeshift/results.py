@@ -54,6 +54,8 @@ class ProbeCard:
     threshold: str
     control: bool
     flipped: tuple[bool, ...]
+    failures: tuple[str | None, ...]
+    procedure: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,21 @@ class ProbeFile:
         return self.directions[index], float(self.biases[index])
 
 
-def probe_path(folder: Path, method: str, train: str) -> Path:
-    return folder / "probes" / method / f"{train}.safetensors"
+def probe_path(folder: Path, method: str, train: str, procedure: str = "") -> Path:
+    """Where the probes of a method and training set are; `procedure` names a variant of the method."""
+    return folder / "probes" / (f"{method}.{procedure}" if procedure else method) / f"{train}.safetensors"
 
 
 def save_probes(folder: Path, probes: ProbeFile) -> None:
     """Write a probe file and, last, its card."""
     from safetensors.numpy import save
 
-    path = probe_path(folder, probes.card.method, probes.card.train)
+    path = probe_path(folder, probes.card.method, probes.card.train, probes.card.procedure)
     publish(path, save({"direction": probes.directions.astype(np.float32), "bias": probes.biases.astype(np.float64)}))
     publish(path.with_suffix(".json"), json.dumps(asdict(probes.card), indent=1))
 
 
-def load_probes(folder: Path, method: str, train: str) -> ProbeFile | None:
+def load_probes(folder: Path, method: str, train: str, procedure: str = "") -> ProbeFile | None:
     """The probes of a method and training set, or None when there are none yet.
 
     Raises:
@@ -91,12 +94,12 @@ def load_probes(folder: Path, method: str, train: str) -> ProbeFile | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = probe_path(folder, method, train)
+    path = probe_path(folder, method, train, procedure)
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
     try:
         card = json.loads(path.with_suffix(".json").read_text())
-        tuples = {k: tuple(card[k]) for k in ("layers", "layer_seeds", "flipped")}
+        tuples = {k: tuple(card[k]) for k in ("layers", "layer_seeds", "flipped", "failures")}
         tensors = load_file(path)
         return ProbeFile(ProbeCard(**{**card, **tuples}), tensors["direction"], tensors["bias"])
     except (ValueError, TypeError, KeyError, SafetensorError) as error:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Activations of several layers held at once while fitting; bounds memory whatever the number of layers.
-FIT_BYTES = 256 << 20
+# float32 activations of several layers held at once while fitting; solvers need about ten times as much beside them.
+FIT_BYTES = 64 << 20
 
 # Raise it when a fit, a sign, a threshold or a score changes meaning: saved probes and rows are then made anew.
-PROCEDURE = 1
+PROCEDURE = 2
 
 Progress = Callable[[str, int, int], None]
 
@@ -73,46 +73,63 @@ class Scoring:
 
 
 def fit_probes(
-    train: SliceData, methods: Sequence[Method], layers: Sequence[int], results: ResultFolder, *, seed: int = 0
+    train: SliceData,
+    methods: Sequence[Method],
+    layers: Sequence[int],
+    results: ResultFolder,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> list[ProbeFile]:
     """The probes of each method on one training slice at the given layers, from disk where they are already fitted.
 
-    Methods that need questions are left out where the data has none: a cell that cannot be is not made.
+    Methods that need questions are left out where the data has none: a cell that cannot be is not made. `device` is where the
+    solvers run.
 
     Raises:
         UsageError: one class only or activations that are not finite.
     """
     usable = [m for m in methods if train.store.groups is not None or not m.needs_groups]
     wanted = {m.name: _fit_id(train, m, layers, seed) for m in usable}
-    saved = [load_probes(results.folder, m.name, train.dataset) for m in usable]
+    saved = [load_probes(results.folder, m.name, train.dataset, m.procedure) for m in usable]
     found = {p.card.method: p for p in saved if p is not None and p.card.fit_id == wanted[p.card.method]}
     missing = [m for m in usable if m.name not in found]
-    for probes in _fit(train, missing, layers, wanted, seed) if missing else ():
+    for probes in _fit(train, missing, layers, wanted, seed, device) if missing else ():
         save_probes(results.folder, probes)
         found[probes.card.method] = probes
     return [found[m.name] for m in usable]
 
 
 def _fit_id(train: SliceData, method: Method, layers: Sequence[int], seed: int) -> str:
-    return sha256_json([PROCEDURE, train.store.plan["plan_id"], method.name, list(layers), seed])
+    how = [method.name, method.procedure, list(layers), seed]
+    return sha256_json([PROCEDURE, train.store.plan["plan_id"], *how])
 
 
 def _fit(
-    train: SliceData, methods: Sequence[Method], layers: Sequence[int], fit_ids: dict[str, str], seed: int
+    train: SliceData,
+    methods: Sequence[Method],
+    layers: Sequence[int],
+    fit_ids: dict[str, str],
+    seed: int,
+    device: str,
 ) -> Iterator[ProbeFile]:
     """All methods on one read of the activations, a few layers at a time."""
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {m.name: [] for m in methods}
+    parts: dict[str, list[_Calibrated]] = {m.name: [] for m in methods}
     for chunk in _chunks(layers, len(train.store.rows) * train.store.plan["d_model"] * 4):
         acts = np.stack([train.store.read(layer) for layer in chunk])
+        store = train.store
         training = TrainingSet(
-            train.dataset, chunk, acts, train.store.labels, train.store.groups, train.store.answer_types
+            train.dataset, chunk, acts, store.labels, store.groups, store.answer_types, device=device
         )
         for method in methods:
             seeds = [layer_seed(seed, method.name, train.dataset, layer) for layer in chunk]
             parts[method.name].append(_calibrate(method, training, method.fit(training, seeds)))
     for method in methods:
-        directions, biases, flipped = (np.concatenate(p) for p in zip(*parts[method.name], strict=True))
-        yield ProbeFile(_card(train, method, layers, fit_ids[method.name], seed, flipped), directions, biases)
+        card = _card(train, method, layers, fit_ids[method.name], seed, parts[method.name])
+        directions, biases = (
+            np.concatenate([getattr(p, n) for p in parts[method.name]]) for n in ("directions", "biases")
+        )
+        yield ProbeFile(card, directions, biases)
 
 
 def _chunks(layers: Sequence[int], layer_bytes: int) -> Iterator[tuple[int, ...]]:
@@ -126,19 +143,35 @@ def layer_seed(seed: int, method: str, train: str, layer: int) -> int:
     return int(sha256_text(f"{seed}:{method}:{train}:{layer}")[:12], 16)
 
 
-def _calibrate(method: Method, training: TrainingSet, fitted: Fitted) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Directions as stored (float32), with the sign and threshold that training labels give them."""
-    directions = fitted.directions.astype(np.float32)
-    scores = _scores_by_layer(training.acts, directions)
-    flipped = np.zeros(len(directions), dtype=bool)
-    if method.sign == "train labels":
-        flipped = sign_flips(scores, lay_out(training.labels, training.groups))
-    signs = np.where(flipped, -1.0, 1.0)
-    open_threshold = fitted.biases is None
-    biases = (
-        -best_balanced_thresholds(scores * signs[:, None], training.labels) if open_threshold else fitted.biases * signs
-    )
-    return directions * signs[:, None].astype(np.float32), biases, flipped
+@dataclass(frozen=True)
+class _Calibrated:
+    """Directions as stored (float32) with biases; a failed layer is NaN. `flipped` marks signs turned by training labels."""
+
+    directions: np.ndarray
+    biases: np.ndarray
+    flipped: np.ndarray
+    failures: tuple[str | None, ...]
+
+
+def _calibrate(method: Method, training: TrainingSet, fitted: Fitted) -> _Calibrated:
+    """The sign and threshold that training labels give each direction."""
+    n_layers = len(training.layers)
+    failures = fitted.failures or (None,) * n_layers
+    solved = [i for i, failure in enumerate(failures) if failure is None]
+    directions = np.full(fitted.directions.shape, np.nan, dtype=np.float32)
+    biases, flipped = np.full(n_layers, np.nan), np.zeros(n_layers, dtype=bool)
+    if solved:
+        directions[solved] = fitted.directions[solved]
+        scores = _scores_by_layer(training.acts[solved], directions[solved])
+        if method.sign == "train labels":
+            flipped[solved] = sign_flips(scores, lay_out(training.labels, training.groups))
+        signs = np.where(flipped[solved], -1.0, 1.0)
+        directions[solved] *= signs[:, None].astype(np.float32)
+        if fitted.biases is None:
+            biases[solved] = -best_balanced_thresholds(scores * signs[:, None], training.labels)
+        else:
+            biases[solved] = fitted.biases[solved] * signs
+    return _Calibrated(directions, biases, flipped, failures)
 
 
 def _scores_by_layer(acts: LayerActivations, directions: np.ndarray) -> Scores:
@@ -147,7 +180,7 @@ def _scores_by_layer(acts: LayerActivations, directions: np.ndarray) -> Scores:
 
 
 def _card(
-    train: SliceData, method: Method, layers: Sequence[int], fit_id: str, seed: int, flipped: np.ndarray
+    train: SliceData, method: Method, layers: Sequence[int], fit_id: str, seed: int, parts: Sequence[_Calibrated]
 ) -> ProbeCard:
     plan, groups = train.store.plan, train.store.groups
     return ProbeCard(
@@ -168,7 +201,9 @@ def _card(
         sign=method.sign,
         threshold=method.threshold,
         control=method.control,
-        flipped=tuple(bool(f) for f in flipped),
+        flipped=tuple(bool(f) for part in parts for f in part.flipped),
+        failures=tuple(f for part in parts for f in part.failures),
+        procedure=method.procedure,
     )
 
 
@@ -219,19 +254,18 @@ def fit_probe(store: ActivationStore, method: str = "dim", *, layer: int, seed: 
     """One probe on one layer of a store of training rows, with sign and threshold from their labels.
 
     Raises:
-        UsageError: an unknown method, a method that needs questions where there are none, or one class only.
+        UsageError: an unknown method, questions or rows that the method needs and the store lacks, one class only, or a fit
+            that found no solution.
         StoreError: the layer is not stored.
     """
     chosen = find_method(method)
     name = str(store.rows["dataset"].iloc[0])
-    if chosen.needs_groups and store.groups is None:
-        raise UsageError(
-            f"method `{method}` compares the answers of one question, `{name}` has no questions. Use `dim`."
-        )
     training = TrainingSet(name, (layer,), store.read(layer)[None], store.labels, store.groups, store.answer_types)
     fitted = chosen.fit(training, [layer_seed(seed, chosen.name, name, layer)])
-    directions, biases, _ = _calibrate(chosen, training, fitted)
-    return LinearProbe(directions[0], float(biases[0]), layer, store.positions[0])
+    found = _calibrate(chosen, training, fitted)
+    if found.failures[0]:
+        raise UsageError(f"method `{method}` found no direction on `{name}` at layer {layer}: {found.failures[0]}.")
+    return LinearProbe(found.directions[0], float(found.biases[0]), layer, store.positions[0])
 
 
 def evaluate_probe(
@@ -271,8 +305,9 @@ def _rows(
         "in_distribution": card.train == test.dataset, "related": card.train in test.related, "limited": test.limited,
         "train_family": card.family, "test_family": test.family,
     }  # fmt: skip
+    failure = card.failures[card.layers.index(layer)]
     for metric in (measured.accuracy, measured.accuracy_row, measured.auroc):
-        yield {**shared, **_values(metric, index)}
+        yield {**shared, **_values(metric, index), **({"reason": f"fit failed: {failure}"} if failure else {})}
 
 
 def _values(metric: Measure, index: int) -> dict[str, Any]:

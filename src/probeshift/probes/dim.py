@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
 from probeshift.probes.probe import Fitted, Method, TrainingSet
 
 
 def fit_dim(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """Mean difference per layer; `seeds` are unused, the fit is deterministic."""
-    labels = torch.tensor(training.labels)
-    acts = torch.from_numpy(training.acts)
-    # float64: with massive activations the float32 sum of one coordinate outweighs the signal of the others
-    true, false = acts[:, labels].double().mean(1), acts[:, ~labels].double().mean(1)
+    true, false = class_means(training)
     directions = true - false
-    biases = -(directions * (true + false) / 2).sum(1)
-    return Fitted(directions.numpy(), biases.numpy())
+    biases = -(directions * ((true + false) / 2 + training.mean)).sum(-1)
+    return Fitted(directions.cpu().numpy(), biases.cpu().numpy())
+
+
+def class_means(training: TrainingSet) -> tuple[Tensor, Tensor]:
+    """Means [layer, d_model] of the true and of the false rows, relative to `training.mean`."""
+    labels, values = training.tensor("labels"), training.rows.values
+    return values[:, labels].mean(1), values[:, ~labels].mean(1)
 
 
 DIM = Method("dim", "arXiv 2310.06824", fit_dim, sign="fitted", threshold="midpoint of the training class means")

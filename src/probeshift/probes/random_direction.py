@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from probeshift.probes.probe import Fitted, Method, TrainingSet
+from probeshift.probes.probe import ON_TRAINING_ROWS, Fitted, Method, TrainingSet
 
 
 def fit_random(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
@@ -25,6 +25,6 @@ RANDOM = Method(
     "control",
     fit_random,
     sign="train labels",
-    threshold="best balanced accuracy on the training rows",
+    threshold=ON_TRAINING_ROWS,
     control=True,
 )

@@ -1,0 +1,167 @@
+"""CCS: a direction on which the two answers of a question contradict each other, found without knowing which is true.
+
+Source: Burns et al. 2022 (arXiv 2212.03827), with the pairs, the centring and the penalty of the report "How well do truth probes
+generalise?" (2024): rows centred by answer type where there are any; of each question the first true and the first false row
+(u, v); p(x) = sigmoid(w.x + b); the loss is mean((p(u) + p(v) - 1)^2) + mean(min(p(u), p(v))^2) + 0.01 (|w|^2 + b^2). Needs groups;
+labels choose pairs only when a question has more than two answers. Regularisation: the 0.01. Sign and threshold: from training
+labels. Cost: L-BFGS on at most twice as many dimensions as there are questions.
+
+Strict: ten restarts at once, each to its optimum, the lowest loss wins, as in the paper. Published: the report's rule, up to three
+tries of one L-BFGS call of 100 steps without line search, the first with a loss of at most 0.2 wins, else the fit fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from probeshift.probes.lbfgs import minimise
+from probeshift.probes.probe import ON_TRAINING_ROWS, Fitted, Method, TrainingSet
+from probeshift.probes.rows import Rows, centre_by
+
+PENALTY = 0.01
+RESTARTS = 10
+MAX_STEPS = 200
+MASSIVE = 100.0  # times the median sum of squares: axes beyond it are shortened to it in the search
+PUBLISHED_TRIES = 3
+PUBLISHED_LOSS = 0.2
+SOURCE = "arXiv 2212.03827"
+
+
+def fit_ccs(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
+    """The best of ten restarts per layer; the layer's seed draws their starts."""
+    pairs = _pairs(training)
+    frame = _frame(Rows(pairs))
+    starts = torch.stack([_starts(pairs.shape[-1], seed) for seed in seeds]).to(pairs.device)
+    found, losses = minimise(lambda at: _loss(frame.rows, frame.penalty, at), frame.enter(starts), max_steps=MAX_STEPS)
+    losses = torch.where(torch.isfinite(losses), losses, float("inf"))
+    best = found[torch.arange(len(found), device=found.device), losses.argmin(-1)]
+    lost = ~torch.isfinite(losses).any(-1)
+    failures = tuple("no restart stayed finite" if layer else None for layer in lost.tolist())
+    return Fitted(frame.leave(best).cpu().numpy(), None, failures)
+
+
+def fit_ccs_published(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
+    """The first acceptable try per layer; a layer without one is a failed fit."""
+    directions, failures = [], []
+    for pairs, seed in zip(_pairs(training), seeds, strict=True):
+        direction, failure = _first_acceptable(pairs, _starts(pairs.shape[-1], seed)[:PUBLISHED_TRIES])
+        directions.append(direction.cpu().numpy())
+        failures.append(failure)
+    return Fitted(np.stack(directions), None, tuple(failures))
+
+
+def _pairs(training: TrainingSet) -> Tensor:
+    """Rows [layer, 2 * pair, d_model]: the first true row of each question, then the first false ones, same order."""
+    first, second = true_false_pairs(training.labels, training.given_groups())
+    training.require(len(first) >= 2, "two questions with a true and a false answer")
+    values = training.rows.values
+    if training.answer_types is not None:
+        values = centre_by(training.tensor("answer_types"))(values)
+    else:
+        values = values + training.mean[:, None]  # not centred: the penalty on b then ties the loss to the origin
+    return values[:, torch.from_numpy(np.concatenate([first, second])).to(values.device)]
+
+
+def true_false_pairs(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row indices of the first true and the first false row of each question that has both."""
+    true, false = ({int(groups[i]): int(i) for i in np.flatnonzero(labels == kind)[::-1]} for kind in (True, False))
+    both = sorted(true.keys() & false.keys())
+    return np.array([true[g] for g in both], dtype=np.int64), np.array([false[g] for g in both], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Principal axes of the pairs, those with massive activations shortened.
+
+    They make the loss a narrow valley in raw coordinates; shortening all axes alike would lead to worse optima. The optimum lies
+    in the span of the pairs, so nothing is lost. The axes are kept as `mixing` of the pairs (of the dimensions, where there are
+    more pairs than those).
+    """
+
+    rows: Tensor  # [layer, row, k]
+    penalty: Tensor  # [layer, k + 1], the bias last
+    scale: Tensor  # [layer, k + 1]
+    pairs: Rows
+    mixing: Tensor  # [layer, row or d_model, k]
+
+    def enter(self, points: Tensor) -> Tensor:
+        w = points[..., :-1]
+        inside = (w @ self.pairs.values.mT if self.pairs.wide else w) @ self.mixing
+        return torch.cat([inside, points[..., -1:]], dim=-1) * self.scale[:, None]
+
+    def leave(self, points: Tensor) -> Tensor:
+        mixed = (self.mixing @ (points / self.scale)[:, :-1, None]).squeeze(-1)
+        return self.pairs.combine(mixed) if self.pairs.wide else mixed
+
+
+def _frame(pairs: Rows) -> _Frame:
+    squares, vectors = torch.linalg.eigh(pairs.gram if pairs.wide else pairs.scatter)
+    present = squares > squares[:, -1:] * pairs.values.shape[1] * torch.finfo(squares.dtype).eps
+    lengths = torch.where(present, squares, 1.0).sqrt()
+    usual = MASSIVE * squares.median(dim=-1, keepdim=True).values
+    scale = torch.where(present, squares / usual, 1.0).clamp_min(1.0).sqrt()
+    scale = torch.cat([scale, torch.ones_like(usual)], dim=-1)
+    vectors = vectors * present[:, None]
+    if pairs.wide:
+        rows, mixing = vectors * lengths[:, None], vectors / lengths[:, None]
+    else:
+        rows, mixing = pairs.values @ vectors, vectors
+    return _Frame(rows / scale[:, None, :-1], PENALTY / scale**2, scale, pairs, mixing)
+
+
+def _starts(d_model: int, seed: int) -> Tensor:
+    """Directions and bias [restart, d_model + 1] as a linear layer of torch is initialised."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(RESTARTS, d_model + 1, generator=generator, dtype=torch.float64)
+    return (2 * drawn - 1) / d_model**0.5
+
+
+def _loss(rows: Tensor, penalty: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [..., restart] and gradients at points [..., restart, k + 1]; the bias is the last coordinate."""
+    scores = rows @ points[..., :-1].mT + points[..., -1][..., None, :]
+    chance = torch.sigmoid(scores)
+    u, v = chance.chunk(2, dim=-2)
+    n = u.shape[-2]
+    excess, least = u + v - 1, torch.minimum(u, v)
+    loss = (excess.square() + least.square()).mean(-2) + (penalty[..., None, :] * points.square()).sum(-1)
+    lower = (u < v).to(u.dtype) + 0.5 * (u == v)
+    slope = torch.cat([excess + lower * u, excess + (1 - lower) * v], dim=-2) * (2 / n)
+    slope = slope * torch.exp(logsigmoid(scores) + logsigmoid(-scores))
+    gradient = torch.cat([slope.mT @ rows, slope.sum(-2)[..., None]], dim=-1) + 2 * penalty[..., None, :] * points
+    return loss, gradient
+
+
+def _first_acceptable(pairs: Tensor, starts: Tensor) -> tuple[Tensor, str | None]:
+    losses, penalty = [], pairs.new_full((pairs.shape[1] + 1,), PENALTY)
+    for start in starts.to(pairs.device):
+        point = _one_try(pairs, penalty, start)
+        losses.append(float(_loss(pairs, penalty, point[None])[0]))
+        if losses[-1] <= PUBLISHED_LOSS:
+            return point[:-1], None
+    tried = ", ".join(f"{loss:.3f}" for loss in losses)
+    return point[:-1], f"no try of {len(starts)} reached a loss of {PUBLISHED_LOSS} ({tried})"
+
+
+def _one_try(pairs: Tensor, penalty: Tensor, start: Tensor) -> Tensor:
+    point = start.clone().requires_grad_()
+
+    def closure() -> Tensor:
+        loss, gradient = _loss(pairs, penalty, point.detach()[None])
+        point.grad = gradient[0]
+        return loss[0]
+
+    torch.optim.LBFGS([point], lr=0.1, max_iter=100).step(closure)
+    return point.detach()
+
+
+CCS = Method("ccs", SOURCE, fit_ccs, sign="train labels", threshold=ON_TRAINING_ROWS, needs_groups=True, least_rows=4)
+CCS_PUBLISHED = Method(
+    "ccs", SOURCE, fit_ccs_published, sign="train labels", threshold=ON_TRAINING_ROWS, needs_groups=True, least_rows=4,
+    procedure="published",
+)  # fmt: skip

@@ -1,0 +1,93 @@
+"""Limited-memory BFGS over many small problems at once, each with its own history and step length.
+
+Source: Nocedal and Wright 2006, algorithms 7.4 and 7.5; updates only where curvature is positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Points [..., n] -> losses [...] and gradients [..., n]."""
+
+HISTORY = 10
+SMALL_FALL = 1e-9  # a fall of the loss below this share of it ends a search, as in scipy's L-BFGS-B
+_BISECTIONS = 12
+
+
+def minimise(objective: Objective, start: Tensor, *, max_steps: int) -> tuple[Tensor, Tensor]:
+    """Points [..., n] and losses [...] where each problem falls no further."""
+    point = start.clone()
+    loss, gradient = objective(point)
+    moves: list[Tensor] = []
+    turns: list[Tensor] = []
+    done = torch.zeros_like(loss, dtype=torch.bool)
+    for _ in range(max_steps):
+        step = -_inverse_hessian_times(gradient, moves, turns)
+        slope = (step * gradient).sum(-1)
+        step = torch.where((slope < 0)[..., None], step, -gradient)
+        if not moves:  # nothing is known about curvature yet
+            step = step / gradient.norm(dim=-1, keepdim=True).clamp_min(1.0)
+        reached, new_loss, new_gradient, fell = _search(objective, point, loss, gradient, step, done)
+        moves, turns = [*moves, reached - point][-HISTORY:], [*turns, new_gradient - gradient][-HISTORY:]
+        done = done | ~fell | (loss - new_loss <= SMALL_FALL * loss.abs())
+        point, loss, gradient = reached, new_loss, new_gradient
+        if done.all():
+            break
+    return point, loss
+
+
+def _inverse_hessian_times(vector: Tensor, moves: list[Tensor], turns: list[Tensor]) -> Tensor:
+    """The two-loop recursion; pairs without positive curvature leave their problem unchanged."""
+    pairs = [(s, y, *_weights(s, y)) for s, y in zip(moves, turns, strict=True)]
+    used = []
+    for s, y, inverse, _ in reversed(pairs):
+        share = inverse * (s * vector).sum(-1, keepdim=True)
+        vector = vector - share * y
+        used.append(share)
+    for _, _, inverse, scale in reversed(pairs):
+        vector = torch.where(inverse > 0, scale, 1.0) * vector
+        break
+    for (s, y, inverse, _), share in zip(pairs, reversed(used), strict=True):
+        vector = vector + s * (share - inverse * (y * vector).sum(-1, keepdim=True))
+    return vector
+
+
+def _weights(s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """1 / s.y and s.y / y.y, both 0 where the curvature is not positive."""
+    curvature, size = (s * y).sum(-1, keepdim=True), (y * y).sum(-1, keepdim=True)
+    good = curvature > 1e-10 * size
+    return torch.where(good, 1.0 / torch.where(good, curvature, 1.0), 0.0), torch.where(
+        good, curvature / torch.where(good, size, 1.0), 0.0
+    )
+
+
+def _search(
+    objective: Objective, point: Tensor, loss: Tensor, gradient: Tensor, step: Tensor, done: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bisect to a weak Wolfe step: far enough down (Armijo), and past the steepest part. Finished problems stay.
+
+    The second condition is what keeps the method going across kinks (Lewis and Overton 2013).
+    """
+    slope = (step * gradient).sum(-1)
+    low, high = torch.zeros_like(loss), torch.full_like(loss, float("inf"))
+    length = torch.where(done, 0.0, torch.ones_like(loss))
+    best = (point, loss, gradient)
+    for _ in range(_BISECTIONS):
+        reached = point + length[..., None] * step
+        new_loss, new_gradient = objective(reached)
+        falls = (new_loss <= loss + 1e-4 * length * slope) & (length > 0)
+        best = tuple(
+            torch.where(falls[..., None] if new.ndim > loss.ndim else falls, new, old)
+            for new, old in zip((reached, new_loss, new_gradient), best, strict=True)
+        )  # type: ignore[assignment]
+        flat = (step * new_gradient).sum(-1) >= 0.9 * slope
+        if ((falls & flat) | done).all():
+            break
+        low, high = torch.where(falls & ~flat, length, low), torch.where(falls, high, length)
+        between = torch.where(torch.isinf(high), 2 * low, (low + high) / 2)
+        length = torch.where((falls & flat) | done, length, between)
+    return *best, best[1] < loss

@@ -1,0 +1,165 @@
+"""L2-regularised logistic regression solved to its optimum: damped Newton on the smaller side of the training rows.
+
+Minimises C * sum of log losses + |w|^2 / 2 with a free intercept, as scikit-learn does. With fewer rows than dimensions
+w = F' a is kept as row coefficients `a` and a step solves (I + S K S), K the Gram matrix, S^2 = C p (1 - p) (Rasmussen and
+Williams 2006, sec. 3.4); otherwise it solves (I + C F' diag(p (1 - p)) F). Both are positive definite whatever the rows, so
+separable or repeated rows need no special case. Stops on the Newton decrement, which bounds the distance to the optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from probeshift.probes.rows import Rows
+
+MAX_STEPS = 100
+# |change of any probability| <= decrement / 2 at C = 1 near the optimum (see docs/design/solver.md).
+DECREMENT = 1e-9
+_HALVINGS = 40
+_LINE_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Directions [layer, d_model], intercepts [layer], and the Newton decrement each layer ended at."""
+
+    directions: Tensor
+    intercepts: Tensor
+    decrements: Tensor
+
+    @property
+    def converged(self) -> Tensor:
+        return self.decrements <= DECREMENT
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where the search stands: `w` (row coefficients when wide), intercept, scores, |w|^2."""
+
+    w: Tensor
+    intercept: Tensor
+    scores: Tensor
+    square: Tensor
+
+    def at(self, layers: Tensor) -> _Point:
+        return _Point(self.w[layers], self.intercept[layers], self.scores[layers], self.square[layers])
+
+
+def solve_logistic(rows: Rows, labels: Tensor, *, penalty_c: float = 1.0) -> Logistic:
+    """The unique minimiser per layer; centring rows beforehand changes the intercept only."""
+    n_layers, n_rows, d_model = rows.values.shape
+    targets = labels.to(torch.float64)
+    side = rows.gram if rows.wide else rows.values
+    size = n_rows if rows.wide else d_model
+    zeros = rows.values.new_zeros
+    point = _Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
+    decrements = torch.full((n_layers,), float("inf"), dtype=torch.float64, device=side.device)
+    active, held = torch.arange(n_layers, device=side.device), side
+    for _ in range(MAX_STEPS):
+        here = point.at(active)
+        step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, targets, penalty_c)
+        moved, progress = _search(here, step, decrement, targets, penalty_c)
+        for whole, part in zip(vars(point).values(), vars(moved).values(), strict=True):
+            whole[active] = part
+        decrements[active] = decrement
+        going = (decrement > DECREMENT) & progress
+        if not going.all():
+            active, held = active[going], held[going]
+        if not len(active):
+            break
+    directions = rows.combine(point.w) if rows.wide else point.w
+    return Logistic(directions, point.intercept, decrements)
+
+
+def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+    """The Newton step in row coefficients; `square` of the step holds |step|^2."""
+    chance = torch.sigmoid(here.scores)
+    root = (c * chance * (1 - chance)).sqrt()
+    lack = -(here.w + c * (chance - targets))  # minus the gradient of w, in row coefficients
+    inner = root[:, :, None] * gram * root[:, None, :]
+    inner.diagonal(dim1=1, dim2=2).add_(1.0)
+    factor = torch.linalg.cholesky(inner)
+    kernel_lack = (gram @ lack[..., None]).squeeze(-1)
+    solved = torch.cholesky_solve(torch.stack([root * kernel_lack, root], dim=-1), factor)
+    free, pull = lack - root * solved[..., 0], root * solved[..., 1]
+    intercept = (here.w + free).sum(-1) / pull.sum(-1)
+    w = free - pull * intercept[:, None]
+    scores_w = (gram @ w[..., None]).squeeze(-1)
+    decrement = (lack * scores_w).sum(-1) - (c * (chance - targets)).sum(-1) * intercept
+    return _Point(w, intercept, scores_w + intercept[:, None], (w * scores_w).sum(-1)), _root(decrement)
+
+
+def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+    """The Newton step in the coordinates of the rows."""
+    chance = torch.sigmoid(here.scores)
+    weight = c * chance * (1 - chance)
+    weighted = weight[..., None] * values
+    hessian = values.mT @ weighted
+    hessian.diagonal(dim1=1, dim2=2).add_(1.0)
+    factor = torch.linalg.cholesky(hessian)
+    errors = c * (chance - targets)
+    lack = -(here.w + (values.mT @ errors[..., None]).squeeze(-1))
+    slope = weighted.sum(1)
+    solved = torch.cholesky_solve(torch.stack([lack, slope], dim=-1), factor)
+    free, pull = solved[..., 0], solved[..., 1]
+    intercept = (-errors.sum(-1) - (slope * free).sum(-1)) / (weight.sum(-1) - (slope * pull).sum(-1))
+    w = free - pull * intercept[:, None]
+    scores_w = (values @ w[..., None]).squeeze(-1)
+    decrement = (lack * w).sum(-1) - errors.sum(-1) * intercept
+    return _Point(w, intercept, scores_w + intercept[:, None], (w * w).sum(-1)), _root(decrement)
+
+
+def _root(decrement: Tensor) -> Tensor:
+    return decrement.clamp_min(0.0).sqrt()
+
+
+def _search(here: _Point, step: _Point, decrement: Tensor, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+    """Move each layer to the lowest point along its step; layers that cannot fall further stay where they are.
+
+    On separable rows full steps are too short for many iterations; the exact minimum costs a few passes over the scores.
+    """
+    along = _cross(here, step, targets, c, decrement)
+    start = _objective(here.scores, here.square, targets, c)
+    length = _lowest(here, step, along, targets, c)
+    falls = torch.zeros_like(start, dtype=torch.bool)
+    for _ in range(_HALVINGS):
+        square = here.square + 2 * length * along + length**2 * step.square
+        value = _objective(here.scores + length[:, None] * step.scores, square, targets, c)
+        # The slack is the rounding of the objective itself.
+        falls = value <= start - 1e-4 * length * decrement**2 + 1e-14 * start.abs()
+        if falls.all():
+            break
+        length = torch.where(falls, length, length / 2)
+    length = torch.where(falls, length, 0.0)
+    moved = _Point(
+        here.w + length[:, None] * step.w,
+        here.intercept + length * step.intercept,
+        here.scores + length[:, None] * step.scores,
+        here.square + 2 * length * along + length**2 * step.square,
+    )
+    return moved, falls
+
+
+def _lowest(here: _Point, step: _Point, along: Tensor, targets: Tensor, c: float) -> Tensor:
+    """Step lengths near the minimum of the objective along the step: Newton in one dimension, at most quadrupling."""
+    length = torch.ones_like(along)
+    for _ in range(_LINE_STEPS):
+        chance = torch.sigmoid(here.scores + length[:, None] * step.scores)
+        slope = c * ((chance - targets) * step.scores).sum(-1) + along + length * step.square
+        bend = c * (chance * (1 - chance) * step.scores**2).sum(-1) + step.square
+        length = torch.minimum(torch.maximum(length - slope / bend, length / 4), length * 4)
+    return torch.where(torch.isfinite(length), length, 1.0)
+
+
+def _cross(here: _Point, step: _Point, targets: Tensor, c: float, decrement: Tensor) -> Tensor:
+    """Inner product of w and its step: the objective's slope along the step, less the slope of the losses."""
+    errors = c * (torch.sigmoid(here.scores) - targets)
+    return -(decrement**2) - (errors * step.scores).sum(-1)
+
+
+def _objective(scores: Tensor, square: Tensor, targets: Tensor, c: float) -> Tensor:
+    return c * (softplus(scores) - targets * scores).sum(-1) + square / 2

@@ -1,0 +1,67 @@
+"""Training rows, factored once for all solvers.
+
+Every solution found here lies in the span of the training rows (the penalty or the minimum norm keeps it there), so a problem in
+d_model dimensions is a problem in min(example, d_model) dimensions: `gram` [example, example] is the small side when there are
+fewer rows than dimensions, `scatter` [d_model, d_model] else. All in float64: with massive activations a float32 Gram loses the
+small directions. All layers of a chunk at once; the same code runs on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+RowOperator = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [layer, example, d_model] in float64, or a linear image of them (centred, selected, subtracted from each other)."""
+
+    values: Tensor
+    given_gram: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the rows are no more than their dimensions, so that the Gram matrix is the small side."""
+        return self.values.shape[1] <= self.values.shape[2]
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """Inner products of the rows [layer, example, example]."""
+        return self.values @ self.values.mT if self.given_gram is None else self.given_gram
+
+    @cached_property
+    def scatter(self) -> Tensor:
+        """Sum of outer products of the rows [layer, d_model, d_model]."""
+        return self.values.mT @ self.values
+
+    def map(self, operator: RowOperator) -> Rows:
+        """The rows after a linear operation on the example axis (axis -2); a Gram matrix follows without a new product."""
+        if not self.wide:
+            return Rows(operator(self.values))
+        return Rows(operator(self.values), operator(operator(self.gram).mT))
+
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """The vectors [layer, d_model] that [layer, example] coefficients make of the rows."""
+        return (self.values.mT @ coefficients[..., None]).squeeze(-1)
+
+
+def centre_by(codes: Tensor) -> RowOperator:
+    """Subtract from each row the mean of the rows with its code; codes are dense."""
+    counts = torch.bincount(codes).to(torch.float64)
+
+    def centre(values: Tensor) -> Tensor:
+        sums = values.new_zeros(values.shape[0], len(counts), values.shape[2]).index_add_(1, codes, values)
+        return values - (sums / counts[:, None])[:, codes]
+
+    return centre
+
+
+def centre(values: Tensor) -> Tensor:
+    """Subtract the mean row."""
+    return values - values.mean(1, keepdim=True)

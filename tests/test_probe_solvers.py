@@ -1,0 +1,318 @@
+"""Every solver against another implementation of the same definition, on wide, tall, massive and repeated rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from probeshift.probes import TrainingSet, ccs, find_method, lat
+from probeshift.probes.components import top_eigenvector
+from probeshift.probes.lbfgs import minimise
+from probeshift.probes.newton import solve_logistic
+from probeshift.probes.rows import Rows, centre_by
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    rows: int
+    dims: int
+    massive: bool = False
+    repeated: bool = False
+    options: int = 2
+
+
+SHAPES = [
+    Shape("wide", 120, 300),
+    Shape("tall", 400, 60),
+    Shape("massive_wide", 120, 300, massive=True),
+    Shape("massive_tall", 400, 60, massive=True),
+    Shape("repeated_wide", 120, 300, repeated=True),
+    Shape("four_options", 160, 300, options=4),
+]
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.name)
+
+
+def training(shape, layers=(0, 1)):
+    rng = np.random.default_rng(shape.rows + shape.dims)
+    labels = np.arange(shape.rows) % shape.options == 0
+    direction = rng.normal(size=shape.dims) / shape.dims**0.5
+    acts = rng.normal(size=(len(layers), shape.rows, shape.dims)) + 2 * labels[:, None] * direction
+    if shape.massive:  # as in real residual streams: a few coordinates far off and far wider than the rest
+        acts[:, :, 3] = acts[:, :, 3] * 50 + 2000
+        acts[:, :, 7] = acts[:, :, 7] * 30 - 800
+    if shape.repeated:
+        acts[:, 10:20] = acts[:, :10]
+    groups = np.repeat(np.arange(shape.rows // shape.options), shape.options)
+    types = np.arange(shape.rows) % 2 if shape.options == 2 else None
+    return TrainingSet(shape.name, layers, acts.astype(np.float32), labels, groups, types)
+
+
+def fit(name, data):
+    return find_method(name).fit(data, list(data.layers))
+
+
+def raw(data, layer):
+    return data.acts[layer].astype(np.float64)
+
+
+def centred_by(values, codes):
+    return np.stack([row - values[codes == code].mean(0) for row, code in zip(values, codes, strict=True)])
+
+
+def probability(scores):
+    return 1 / (1 + np.exp(-scores))
+
+
+def logistic_objective(values, labels, direction, bias):
+    scores = values @ direction + bias
+    return np.logaddexp(0, np.where(labels, -scores, scores)).sum() + direction @ direction / 2
+
+
+@every_shape
+@pytest.mark.parametrize("name", ["lr", "lr-g"])
+def test_logistic_regression_is_scikit_learns_optimum(shape, name):
+    data = training(shape)
+    within = centre_by(data.tensor("groups")) if name == "lr-g" else lambda v: v
+    found = solve_logistic(data.rows.map(within), data.tensor("labels"))
+    for layer in range(2):
+        values = within(torch.from_numpy(raw(data, layer))[None])[0].numpy()
+        values -= values.mean(0)
+        oracle = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(values, data.labels)
+        ours = values @ found.directions[layer].numpy() + float(found.intercepts[layer])
+        assert np.abs(probability(ours) - oracle.predict_proba(values)[:, 1]).max() <= 1e-6
+        default = LogisticRegression(C=1.0, max_iter=10_000).fit(values, data.labels)
+        mine, theirs = (
+            logistic_objective(values, data.labels, w, b)
+            for w, b in (
+                (found.directions[layer].numpy(), float(found.intercepts[layer])),
+                (default.coef_[0], default.intercept_[0]),
+            )
+        )
+        assert mine <= theirs * (1 + 1e-12)
+    np.testing.assert_allclose(fit(name, data).directions, found.directions.numpy(), rtol=1e-6, atol=1e-12)
+
+
+def test_a_looser_optimum_would_be_noticed():
+    """The twin: scikit-learn's default tolerance misses the gate that the exact solver passes."""
+    data = training(SHAPES[1])
+    values = raw(data, 0)
+    loose = LogisticRegression(C=1.0, tol=1e-1).fit(values, data.labels).predict_proba(values)[:, 1]
+    tight = (
+        LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12)
+        .fit(values, data.labels)
+        .predict_proba(values)[:, 1]
+    )
+    assert np.abs(loose - tight).max() > 1e-6
+
+
+def test_a_logistic_fit_that_ran_out_of_steps_is_reported(monkeypatch):
+    monkeypatch.setattr("probeshift.probes.newton.MAX_STEPS", 2)
+    failures = fit("lr", training(SHAPES[0])).failures
+    assert len(failures) == 2 and all("not converged (Newton decrement" in f for f in failures)
+
+
+@every_shape
+def test_lda_is_scikit_learns(shape):
+    data = training(shape)
+    found = fit("lda", data)
+    for layer in range(2):
+        values = raw(data, layer)
+        oracle = LinearDiscriminantAnalysis().fit(values, data.labels).decision_function(values)
+        ours = values @ found.directions[layer] + found.biases[layer]
+        np.testing.assert_allclose(ours, oracle, atol=1e-7 * np.abs(oracle).max())
+
+
+@every_shape
+def test_shrunk_lda_is_the_ledoit_wolf_covariance_inverted(shape):
+    data = training(shape)
+    found = fit("lda-shrunk", data)
+    for layer in range(2):
+        values = raw(data, layer)
+        within = centred_by(values, data.labels)
+        covariance, _ = sklearn_ledoit_wolf(within, assume_centered=True)
+        true, false = values[data.labels].mean(0), values[~data.labels].mean(0)
+        wanted = np.linalg.solve(covariance, true - false)
+        np.testing.assert_allclose(found.directions[layer], wanted, atol=1e-7 * np.abs(wanted).max())
+        bias = np.log(data.labels.mean() / (~data.labels).mean()) - wanted @ (true + false) / 2
+        assert found.biases[layer] == pytest.approx(bias, rel=1e-6)
+
+
+@every_shape
+def test_ridge_is_scikit_learns(shape):
+    data = training(shape)
+    found = fit("ridge", data)
+    for layer in range(2):
+        values = raw(data, layer)
+        oracle = Ridge(alpha=1.0).fit(values, np.where(data.labels, 1.0, -1.0)).predict(values)
+        np.testing.assert_allclose(values @ found.directions[layer] + found.biases[layer], oracle, atol=1e-8)
+
+
+def first_component(values):
+    return np.linalg.svd(values - values.mean(0))[2][0]
+
+
+def assert_same_line(found, wanted):
+    np.testing.assert_allclose(found * np.sign(found @ wanted), wanted, atol=1e-8)
+
+
+@every_shape
+@pytest.mark.parametrize("name", ["pca", "pca-g"])
+def test_pca_is_the_first_singular_vector_of_the_centred_rows(shape, name):
+    data = training(shape)
+    found = fit(name, data).directions
+    for layer in range(2):
+        values = raw(data, layer)
+        if name == "pca-g":
+            values = centred_by(values, data.groups)
+        if data.answer_types is not None:
+            values = centred_by(values, data.answer_types)
+        assert_same_line(found[layer], first_component(values))
+
+
+@every_shape
+def test_lat_is_the_first_singular_vector_of_the_paired_differences(shape):
+    data = training(shape)
+    found = fit("lat", data).directions
+    for layer in range(2):
+        values = raw(data, layer)
+        if data.answer_types is not None:
+            values = centred_by(values, data.answer_types)
+        values -= values.mean(0)
+        order = np.argsort(np.linalg.norm(values, axis=1), kind="stable")
+        order = order[torch.randperm(len(values), generator=torch.Generator().manual_seed(layer)).numpy()]
+        half = len(values) // 2
+        assert_same_line(found[layer], first_component(values[order[:half]] - values[order[half : 2 * half]]))
+
+
+def test_lat_drops_one_row_of_an_odd_number_and_uses_every_other_once():
+    first, second = lat.random_pairs(torch.rand(1, 9), [5])
+    assert sorted(torch.cat([first, second], dim=1)[0].tolist()) != list(range(9))
+    assert len(set(torch.cat([first, second], dim=1)[0].tolist())) == 8
+
+
+def naive_ccs_loss(point, true, false):
+    p, q = (torch.sigmoid(rows @ point[:-1] + point[-1]) for rows in (true, false))
+    consistent = ((p - (1 - q)) ** 2).mean()
+    return consistent + (torch.minimum(p, q) ** 2).mean() + 0.01 * (point**2).sum()
+
+
+def naive_pairs(data, layer):
+    values = torch.from_numpy(raw(data, layer))
+    if data.answer_types is not None:
+        values = torch.from_numpy(centred_by(values.numpy(), data.answer_types))
+    questions = [np.flatnonzero(data.groups == g) for g in np.unique(data.groups)]
+    first = lambda q, kind: next(i for i in q if data.labels[i] == kind)  # noqa: E731
+    return (values[[first(q, kind) for q in questions]] for kind in (True, False))
+
+
+def naive_ccs(data, layer, starts, **options):
+    true, false = naive_pairs(data, layer)
+    found = []
+    for start in starts:
+        point = start.clone().requires_grad_()
+        optimiser = torch.optim.LBFGS([point], **options)
+
+        def closure(point=point, optimiser=optimiser):
+            optimiser.zero_grad()
+            loss = naive_ccs_loss(point, true, false)
+            loss.backward()
+            return loss
+
+        optimiser.step(closure)
+        found.append((float(naive_ccs_loss(point.detach(), true, false)), point.detach()))
+    return found
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if not s.massive], ids=lambda s: s.name)
+def test_ccs_reaches_a_loss_as_low_as_a_naive_search_from_the_same_starts(shape):
+    data = training(shape)
+    found = fit("ccs", data)
+    for layer in range(2):
+        starts = ccs._starts(shape.dims, layer)
+        naive = min(loss for loss, _ in naive_ccs(data, layer, starts, max_iter=500, line_search_fn="strong_wolfe"))
+        true, false = naive_pairs(data, layer)
+        direction = torch.from_numpy(found.directions[layer])
+        ours = min(  # the bias is not kept: the threshold comes from training labels
+            float(naive_ccs_loss(torch.cat([direction, torch.tensor([b])]), true, false))
+            for b in torch.linspace(-3, 3, 601).double()
+        )
+        assert ours <= naive + 1e-3
+
+
+def test_ccs_gradient_is_that_of_its_loss():
+    data = training(SHAPES[0])
+    true, false = naive_pairs(data, 0)
+    rows, penalty = torch.cat([true, false])[None], torch.full((1, 301), 0.01, dtype=torch.float64)
+    points = ccs._starts(300, 1)[None]
+    loss, gradient = ccs._loss(rows, penalty, points)
+    for restart in range(3):
+        point = points[0, restart].clone().requires_grad_()
+        naive = naive_ccs_loss(point, true, false)
+        naive.backward()
+        assert float(loss[0, restart]) == pytest.approx(float(naive.detach()), rel=1e-12)
+        torch.testing.assert_close(gradient[0, restart], point.grad, rtol=1e-10, atol=1e-12)
+
+
+def test_published_ccs_is_the_reports_rule_step_by_step():
+    data = training(SHAPES[1])
+    found = find_method("ccs", "published").fit(data, [0, 1])
+    for layer in range(2):
+        tries = naive_ccs(data, layer, ccs._starts(60, layer)[:3], lr=0.1, max_iter=100)
+        accepted = next((point for loss, point in tries if loss <= 0.2), None)
+        if accepted is None:
+            assert "no try of 3 reached a loss of 0.2" in found.failures[layer]
+        else:
+            assert found.failures[layer] is None
+            np.testing.assert_allclose(found.directions[layer], accepted[:-1].numpy(), atol=1e-6)
+
+
+def test_published_ccs_fails_where_no_try_is_good_enough_and_strict_ccs_does_not(monkeypatch):
+    monkeypatch.setattr(ccs, "PUBLISHED_LOSS", 0.0)
+    data = training(SHAPES[0])
+    assert all("no try of 3" in f for f in find_method("ccs", "published").fit(data, [0, 1]).failures)
+    assert not any(fit("ccs", data).failures)
+
+
+def test_ccs_survives_a_massive_activation():
+    """The frame makes the valley round: the loss is far below 1/2, where a search that does not move ends."""
+    data = training(SHAPES[2])
+    found = fit("ccs", data)
+    assert not any(found.failures) and np.isfinite(found.directions).all()
+    rows = centred_by(raw(data, 0), data.answer_types)
+    scores = rows @ found.directions[0]
+    agree = (scores[data.labels] > 0) != (scores[~data.labels] > 0)
+    assert agree.mean() > 0.95
+
+
+def test_a_top_eigenvector_is_found_even_without_a_gap():
+    matrix = torch.diag(torch.tensor([3.0, 3.0, 1.0], dtype=torch.float64))[None].expand(2, -1, -1).clone()
+    matrix[1] = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
+    found = top_eigenvector(matrix)
+    torch.testing.assert_close(
+        (matrix @ found[..., None]).squeeze(-1), torch.tensor([[3.0], [5.0]], dtype=torch.float64) * found
+    )
+
+
+def test_minimise_solves_problems_of_very_different_difficulty_at_once():
+    scales = torch.tensor([[1.0, 1.0, 1.0], [1.0, 100.0, 1e4]], dtype=torch.float64)
+    goal = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+
+    def objective(points):
+        away = points - goal
+        return (scales * away**2).sum(-1) + 1.0, 2 * scales * away
+
+    found, losses = minimise(objective, torch.zeros(2, 3, dtype=torch.float64), max_steps=200)
+    torch.testing.assert_close(losses, torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found, goal.expand(2, -1), atol=1e-2, rtol=0)
+
+
+def test_mapped_rows_keep_the_gram_of_their_values():
+    rows = Rows(torch.rand(2, 6, 9, dtype=torch.float64))
+    mapped = rows.map(centre_by(torch.tensor([0, 0, 1, 1, 2, 2])))
+    torch.testing.assert_close(mapped.gram, mapped.values @ mapped.values.mT)
+    assert not torch.allclose(mapped.gram, rows.gram)
