@@ -4,6 +4,7 @@
     parts/<same>.safetensors                              `correct` [probe, unit]: which questions each probe won
     probes/<method>/<train>.safetensors and .json         directions and biases of all layers, and their card
     results.parquet, results.csv                          all current rows, one per (method, train, test, layer, metric)
+    results.contexts.json                                 which parts those are
 
 A *context* names everything a row depends on except its layer; rows of other contexts are never mixed in.
 """
@@ -149,8 +150,8 @@ class ResultFolder:
         publish(path.with_suffix(".safetensors"), save({"correct": correct.astype(np.float32)}, metadata))
         publish(path, pd.DataFrame(list(rows), columns=list(ROW_COLUMNS)).to_parquet(index=False))
 
-    def collect(self, contexts: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
-        """Gather the rows of the given (test, split, context) into results.parquet and results.csv.
+    def collect(self, contexts: Iterable[tuple[str, str, str]], table: str = "results") -> pd.DataFrame:
+        """Gather the rows of the given (test, split, context) into <table>.parquet and <table>.csv.
 
         Raises:
             StoreError: there are no rows.
@@ -164,9 +165,9 @@ class ResultFolder:
         rows = pd.concat([f.dropna(axis=1, how="all") for f in found], ignore_index=True).reindex(
             columns=list(ROW_COLUMNS)
         )
-        publish(self.folder / "contexts.json", json.dumps(keys))
-        publish(self.folder / "results.parquet", rows.to_parquet(index=False))
-        publish(self.folder / "results.csv", rows.to_csv(index=False))
+        publish(self.folder / f"{table}.contexts.json", json.dumps(keys))
+        publish(self.folder / f"{table}.parquet", rows.to_parquet(index=False))
+        publish(self.folder / f"{table}.csv", rows.to_csv(index=False))
         return rows
 
     def read(self) -> pd.DataFrame:
@@ -203,10 +204,16 @@ class ResultFolder:
         publish(path, "".join(lines))
         return path
 
-    def correct(self, split: str = "test") -> dict[tuple[str, str, int, str], np.ndarray]:
-        """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined."""
-        path = self.folder / "contexts.json"
-        keys = [k for k in json.loads(path.read_text()) if k[1] == split] if path.exists() else []
+    def correct(self, split: str = "test", table: str = "results") -> dict[tuple[str, str, int, str], np.ndarray]:
+        """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined.
+
+        Raises:
+            StoreError: the table was not collected here.
+        """
+        path = self.folder / f"{table}.contexts.json"
+        if not path.exists():
+            raise StoreError(f"{path} is missing. Run the same evaluation again: it collects what is there.")
+        keys = [k for k in json.loads(path.read_text()) if k[1] == split]
         return {
             (*probe, test): won
             for test, _, context in keys

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# float32 activations of several layers held at once while fitting; solvers need about ten times as much beside them.
-FIT_BYTES = 64 << 20
+# float32 activations held at once while fitting, at least one layer; solvers need about ten times as much beside them. Few on a CPU,
+# whose caches they should fit; many on a GPU, which idles on small matrices.
+FIT_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
 
 # Raise it when a fit, a sign, a threshold or a score changes meaning: saved probes and rows are then made anew.
 PROCEDURE = 2
@@ -115,7 +116,7 @@ def _fit(
 ) -> Iterator[ProbeFile]:
     """All methods on one read of the activations, a few layers at a time."""
     parts: dict[str, list[_Calibrated]] = {m.name: [] for m in methods}
-    for chunk in _chunks(layers, len(train.store.rows) * train.store.plan["d_model"] * 4):
+    for chunk in _chunks(layers, len(train.store.rows) * train.store.plan["d_model"] * 4, FIT_BYTES[device]):
         acts = np.stack([train.store.read(layer) for layer in chunk])
         store = train.store
         training = TrainingSet(
@@ -132,8 +133,8 @@ def _fit(
         yield ProbeFile(card, directions, biases)
 
 
-def _chunks(layers: Sequence[int], layer_bytes: int) -> Iterator[tuple[int, ...]]:
-    step = max(1, FIT_BYTES // max(1, layer_bytes))
+def _chunks(layers: Sequence[int], layer_bytes: int, budget: int) -> Iterator[tuple[int, ...]]:
+    step = max(1, budget // max(1, layer_bytes))
     for start in range(0, len(layers), step):
         yield tuple(layers[start : start + step])
 

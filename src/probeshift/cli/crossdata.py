@@ -12,6 +12,8 @@ from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
 from probeshift.experiments import crossdata
 from probeshift.experiments import demo as demo_recipe
+from probeshift.experiments.compare import OTHER, CompareSettings, open_study
+from probeshift.experiments.compare import compare as run_study
 from probeshift.experiments.crossdata import Comparison, CrossdataSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings, OwnFile
 
@@ -31,19 +33,29 @@ _ALL = (ModelSettings, DataSettings, OwnFile, CrossdataSettings)
 _SKIP = ("path",)
 
 
-def _settings(given: dict[str, Any], data: list[Path] | None, *, continues: bool = False) -> CrossdataSettings:
-    """Command line over (when the step continues an `extract`) the settings saved by it over defaults."""
+def _settings(
+    given: dict[str, Any],
+    data: list[Path] | None,
+    *,
+    continues: bool = False,
+    model: type[CrossdataSettings] = CrossdataSettings,
+    own: tuple[str, ...] = (),
+) -> Any:
+    """Command line over (when the step continues an `extract`) the settings saved by it over defaults.
+
+    `own` names settings that the step does not take over from an `extract`.
+    """
     if "model" not in given:
         raise UsageError("--model is missing. Try --model smollm2-135m, or see `probeshift models`.")
     saved = crossdata.saved_settings(given["model"], given.get("output_dir")) if continues else {}
-    merged = {**saved, **pick(given, CrossdataSettings)}
+    merged = {**{k: v for k, v in saved.items() if k not in own}, **pick(given, model)}
     merged["model"] = {**saved.get("model", {}), **pick(given, ModelSettings)}
     merged["data"] = {**saved.get("data", {}), **pick(given, DataSettings)}
     if data:
         merged["data"]["files"] = [{"path": path, **pick(given, OwnFile)} for path in data]
         if "datasets" not in given and not saved:
             merged["data"]["datasets"] = ()
-    return checked(CrossdataSettings, merged)
+    return checked(model, merged)
 
 
 @app.command()
@@ -138,6 +150,31 @@ def visualize(
         CrossdataSettings, {"model": {"model": model}, **({"output_dir": output_dir} if output_dir else {})}
     )
     _print_pages(draw(crossdata.result_folder(settings), method=method, layer=layer), as_json)
+
+
+@app.command()
+@options_from(ModelSettings, DataSettings, OwnFile, CompareSettings, skip=_SKIP)
+def compare(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """The whole study: eight probe methods, all stored layers, all datasets and TruthfulQA; 14 figures with their tables.
+
+    Example: probeshift crossdata compare --model qwen3-4b
+    """
+    settings = _settings(given, data, continues=True, model=CompareSettings, own=("methods",))
+    if dry_run:
+        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json)
+    _compare(settings, as_json)
+
+
+def _compare(settings: CrossdataSettings, as_json: bool) -> None:
+    from probeshift.report.comparison.pages import draw_study
+
+    with progress() as on_progress:
+        comparison = open_study(settings)
+        studies = run_study(comparison, on_progress=on_progress)
+        study, other = studies[settings.protocol], studies[OTHER[settings.protocol]]
+        pages = draw_study(study, other, comparison.results.folder, on_progress)
+    _say_tokens(comparison)
+    _print_pages(pages, as_json)
 
 
 @app.command()

@@ -65,12 +65,15 @@ class Comparison:
         """Check the names and read the datasets.
 
         Raises:
-            UsageError: an unknown model or dataset, or a file that cannot be used.
+            UsageError: an unknown model, method or dataset, or a file that cannot be used.
             MissingError: datasets that are not on this machine.
         """
         from probeshift.models.names import resolve
+        from probeshift.probes import find_method
 
         resolve(settings.model.model)
+        for name in settings.methods:
+            find_method(name)
         return cls(settings, Workspace(settings.model), load_datasets(settings.data))
 
     @property
@@ -129,8 +132,8 @@ def extract(comparison: Comparison, *, on_progress: Progress | None = None) -> l
     """Store training and selection activations and fit all probes; writes `probe_vectors.jsonl`."""
     layers = comparison.layers()
     slices = comparison.read(("train", "selection"), layers, on_progress)
-    probes = _fit(comparison, slices, layers)
-    _save_run(comparison, slices, step="extract")
+    probes = fit(comparison, slices, layers, comparison.settings.protocol, on_progress)
+    save_run(comparison, slices, step="extract")
     comparison.results.write_vectors(probes)
     return probes
 
@@ -139,24 +142,34 @@ def evaluate(
     comparison: Comparison, *, layers: str = str(REFERENCE_DEPTH), on_progress: Progress | None = None
 ) -> pd.DataFrame:
     """Score all probes on all selection and test splits at the given layers; writes the result files and returns the rows."""
-    from probeshift.shift import Scoring, score_slice
-
-    settings = comparison.settings
     asked = _asked(comparison, layers)
     stored = comparison.layers(also=asked)
     slices = comparison.read(("train", "selection", "test"), stored, on_progress)
-    probes = _fit(comparison, slices, stored)
-    scoring = Scoring(settings.protocol, settings.seed, settings.n_resamples)
+    protocol = comparison.settings.protocol
+    probes = fit(comparison, slices, stored, protocol, on_progress)
+    contexts = score(comparison, slices, probes, asked, protocol, on_progress)
+    rows = comparison.results.collect(contexts)
+    save_run(comparison, slices, step="evaluate", contexts=contexts)
+    comparison.results.write_evaluations(rows, probes)
+    return rows
+
+
+def score(
+    comparison: Comparison, slices: Sequence[SliceData], probes: Sequence[ProbeFile], layers: tuple[int, ...], protocol: str,
+    on_progress: Progress | None,
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    """Score all probes on the selection and test splits among the slices; returns the (test, split, context) of their rows."""
+    from probeshift.shift import Scoring, score_slice
+
+    settings = comparison.settings
+    scoring = Scoring(protocol, settings.seed, settings.n_resamples)
     tested = [s for s in slices if s.split != "train"]
     contexts = []
     for done, part in enumerate(tested):
-        contexts.append((part.dataset, part.split, score_slice(part, probes, asked, comparison.results, scoring)))
+        contexts.append((part.dataset, part.split, score_slice(part, probes, layers, comparison.results, scoring)))
         if on_progress:
-            on_progress("scoring", done + 1, len(tested))
-    rows = comparison.results.collect(contexts)
-    _save_run(comparison, slices, step="evaluate", contexts=contexts)
-    comparison.results.write_evaluations(rows, probes)
-    return rows
+            on_progress(f"scoring, {protocol}", done + 1, len(tested))
+    return contexts
 
 
 def run(comparison: Comparison, *, layers: str, on_progress: Progress | None = None) -> pd.DataFrame:
@@ -170,16 +183,31 @@ def _asked(comparison: Comparison, layers: str) -> tuple[int, ...]:
     return comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
 
 
-def _fit(comparison: Comparison, slices: Sequence[SliceData], layers: tuple[int, ...]) -> list[ProbeFile]:
+def fit(
+    comparison: Comparison,
+    slices: Sequence[SliceData],
+    layers: tuple[int, ...],
+    protocol: str,
+    on_progress: Progress | None,
+) -> list[ProbeFile]:
+    """The probes of all methods on the training splits among the slices; published variants of methods under that protocol."""
+    from probeshift.models import choose_device
     from probeshift.probes import find_method
     from probeshift.shift import fit_probes
 
-    methods = [find_method(name) for name in comparison.settings.methods]
+    settings = comparison.settings
+    methods = [find_method(name, protocol) for name in settings.methods]
+    device = "cuda" if choose_device(settings.model.device).type == "cuda" else "cpu"
     train = [s for s in slices if s.split == "train"]
-    return [p for s in train for p in fit_probes(s, methods, layers, comparison.results, seed=comparison.settings.seed)]
+    probes = []
+    for done, part in enumerate(train):
+        probes += fit_probes(part, methods, layers, comparison.results, seed=settings.seed, device=device)
+        if on_progress:
+            on_progress("fitting probes", done + 1, len(train))
+    return probes
 
 
-def _save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str, contexts: Sequence[Any] = ()) -> None:
+def save_run(comparison: Comparison, slices: Sequence[SliceData], *, step: str, contexts: Sequence[Any] = ()) -> None:
     """The settings `evaluate` starts from, and the manifest: who made these files from what."""
     folder = comparison.results.folder
     if step == "extract":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from probeshift.errors import UsageError, nearest
 from probeshift.models.names import folder_name
 from probeshift.report.cross_matrix import cross_matrix
 from probeshift.report.figures import layer_curve, save_figure
+from probeshift.report.tables import Pages, Table
 from probeshift.results import ResultFolder
 from probeshift.summaries import CONTROLS, CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
 
@@ -22,23 +22,8 @@ _PUBLISHED = (
     "a probe that points the wrong way is folded above chance"
 )
 
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-
 # Above this many columns a printed cell has no room for its interval.
 _WIDE = 8
-
-
-@dataclass(frozen=True)
-class Pages:
-    """What was drawn: tables for the terminal, one-line notes, files, and the numbers for machines."""
-
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...]
-    paths: tuple[Path, ...]
-    numbers: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.numbers, "notes": list(self.notes), "files": [str(p) for p in self.paths]}
 
 
 def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None) -> Pages:

@@ -1,0 +1,24 @@
+"""What drawing hands to whoever shows it: tables for a terminal, notes, files, and the numbers for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Title, column names, rows of text."""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What was drawn: tables for the terminal, one-line notes, files, and the numbers for machines."""
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    numbers: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.numbers, "notes": list(self.notes), "files": [str(p) for p in self.paths]}

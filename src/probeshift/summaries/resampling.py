@@ -1,0 +1,211 @@
+"""Means of recovered accuracy over many cells, and what they would have been with other questions from the same test sets.
+
+A resample draws the questions of every test set anew: one draw per set, shared by all its probes and by its ceiling probe, and
+independent between sets. Each cell is recomputed against the resampled ceiling, then the cells of a group are averaged. So
+what shared questions do to many cells at once stays in the interval. Sets, probes and training seeds are not resampled.
+
+Source: Davison and Hinkley 1997, ch. 3.2 (several samples, each resampled within itself).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from probeshift.errors import UsageError
+from probeshift.metrics.intervals import TAIL, ResampleWeights, percentile, resample_weights
+from probeshift.metrics.questions import probe_chunks
+from probeshift.metrics.recovered import CEILING_NOT_CLEAR
+from probeshift.metrics.undefined import Reasons
+from probeshift.summaries.ceilings import NO_CORRECTNESS
+from probeshift.summaries.rows import CellKey
+from probeshift.summaries.study import Study
+
+PerMean = Float[np.ndarray, " mean"]
+Counts = Int[np.ndarray, " mean"]
+Replicated = Float[np.ndarray, "mean resample"]
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """The mean of each group of cells: `value` on the questions as they are, `replicates` in each resample of them.
+
+    Row i of `groups` labels mean i. Resample r draws the same questions in every mean of a study, also between calls:
+    differences of replicates are paired. Undefined cells are in no mean and counted in `n_undefined`. Where a mean is NaN,
+    `reason` says why; where its replicates (a whole row) and its 95 % bounds are, `ci_reason` does.
+    """
+
+    groups: pd.DataFrame
+    value: PerMean
+    replicates: Replicated
+    low: PerMean
+    high: PerMean
+    n_cells: Counts
+    n_undefined: Counts
+    reason: Reasons
+    ci_reason: Reasons
+
+
+def mean_table(study: Study, cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean recovered accuracy of each group of cells with 95 % bounds: `value`, as the protocol averages it, and `corrected`.
+
+    Args:
+        study: the measure that is averaged, and the questions each probe won.
+        cells: rows of `study.cells`.
+        by: columns whose values make a group; they come first in the table, groups in order of appearance.
+
+    `chance` is what guessing recovers on the same cells. `n_cells` and `n_undefined` count cells, `n_corrected` those with a
+    corrected value; `n_questions` are the questions of the test sets in the mean (rows of sets without questions).
+
+    Raises:
+        UsageError: there are no cells.
+    """
+    plain, corrected = replicated_means(study, cells, by), replicated_means(study, cells, by, corrected=True)
+    number, defined = _numbers(cells, by), cells[study.measure].notna()
+    sets = cells.assign(number=number)[defined.to_numpy()].drop_duplicates(["number", "test"])
+    chance = cells["chance"].clip(0.0, 1.0) if study.published else cells["chance"]
+    return plain.groups.assign(
+        value=plain.value,
+        ci_low=plain.low,
+        ci_high=plain.high,
+        corrected=corrected.value,
+        corrected_low=corrected.low,
+        corrected_high=corrected.high,
+        chance=chance.where(defined).groupby(number).mean().to_numpy(),
+        n_cells=plain.n_cells,
+        n_undefined=plain.n_undefined,
+        n_corrected=corrected.n_cells,
+        n_questions=np.bincount(sets["number"], sets["n"], minlength=len(plain.groups)).astype(int),
+        reason=pd.Series(plain.reason, dtype=object),
+        ci_reason=pd.Series(plain.ci_reason, dtype=object),
+        corrected_reason=pd.Series(corrected.reason, dtype=object),
+        corrected_ci_reason=pd.Series(corrected.ci_reason, dtype=object),
+    )
+
+
+def replicated_means(study: Study, cells: pd.DataFrame, by: Sequence[str], *, corrected: bool = False) -> Replicates:
+    """Means of recovered accuracy by group and their replicates; `corrected` averages the values above chance, never clipped.
+
+    A group has no replicates where a cell lacks its questions, or where some resample puts the ceiling of one of its sets at
+    or below chance (for the plain value: at 0).
+
+    Raises:
+        UsageError: there are no cells.
+    """
+    if not len(cells):
+        raise UsageError("there are no cells to average. Evaluate more layers, methods or datasets.")
+    measure = "corrected" if corrected else study.measure
+    groups, number = cells[list(by)].drop_duplicates(ignore_index=True), _numbers(cells, by)
+    defined = cells[measure].notna().to_numpy(dtype=bool)
+    kept, of = cells[defined], number[defined]
+    n_cells = np.bincount(of, minlength=len(groups))
+    undefined = cells["corrected_reason" if corrected else "reason"].to_numpy()
+    reason = _first(undefined, number, only=n_cells == 0)
+    sums, blocked = _resampled_sums(study, kept, of, shape=(len(groups), study.n_resamples), corrected=corrected)
+    ci_reason = tuple(why or first for why, first in zip(reason, _first(blocked, of, only=n_cells > 0), strict=True))
+    sums[[why is not None for why in ci_reason]] = np.nan
+    with np.errstate(invalid="ignore"):
+        value = np.bincount(of, kept[measure], minlength=len(groups)) / n_cells
+    replicates = sums / np.maximum(n_cells, 1)[:, None]
+    low, high = _bounds(
+        replicates, *_edges(kept, of, n_cells, corrected), highest=1.0 if measure == "clipped" else np.inf
+    )
+    n_undefined = np.bincount(number, minlength=len(groups)) - n_cells
+    return Replicates(groups, value, replicates, low, high, n_cells, n_undefined, reason, ci_reason)
+
+
+def set_weights(study: Study, test: str, n_questions: int) -> ResampleWeights:
+    """How often each resample draws each question of a test set: the same for every mean of the study.
+
+    The seed is made of the study's seed and the set's name: sets are drawn independently, whatever else is asked for.
+    """
+    seed = np.random.SeedSequence([study.seed, zlib.crc32(test.encode())]).generate_state(1)[0]
+    return resample_weights(n_questions, study.n_resamples, int(seed))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """One test set in all resamples, and how far its ceiling lies above `floor` (0, or chance) in each."""
+
+    weights: ResampleWeights
+    spans: Float[np.ndarray, " resample"]
+    floor: float
+
+    @classmethod
+    def of(cls, study, top: CellKey, floor: float) -> _Draws:
+        won = study.correct[top]
+        weights = set_weights(study, top.test, len(won))
+        return cls(weights, weights @ won / len(won) - floor, floor)
+
+    def recovered(self, won, n_cells) -> np.ndarray:
+        """Recovered accuracy summed over `n_cells` cells that together won `won` [sum, question]: [sum, resample]."""
+        return (won @ self.weights.T / won.shape[1] - n_cells[:, None] * self.floor) / self.spans
+
+
+def _resampled_sums(study, cells, number, *, shape, corrected):
+    """Recovered accuracy summed over the cells of each group in each resample, and why a cell could not take part."""
+    sums = np.zeros(shape)
+    tops = {top.test: CellKey(top.method, top.train, top.layer, top.test) for top in study.ceilings.itertuples()}
+    keys = [CellKey(*key) for key in zip(*(cells[name] for name in CellKey._fields), strict=True)]
+    at_hand = np.array([key in study.correct and tops[key.test] in study.correct for key in keys], dtype=bool)
+    blocked = np.where(at_hand, None, NO_CORRECTNESS)
+    for test, rows in cells.groupby("test", sort=True).indices.items():
+        rows = rows[at_hand[rows]]
+        if not len(rows):
+            continue
+        draws = _Draws.of(study, tops[test], float(cells["chance_accuracy"].iloc[rows[0]]) if corrected else 0.0)
+        if (draws.spans <= 0).any():
+            blocked[rows] = CEILING_NOT_CLEAR
+            continue
+        rows = rows[np.argsort(number[rows], kind="stable")]
+        for chunk in probe_chunks(len(rows), max(draws.weights.shape)):
+            won = np.stack([study.correct[keys[row]] for row in rows[chunk]])
+            _add(sums, number[rows[chunk]], won, draws, clipped=study.published and not corrected)
+    return sums, blocked
+
+
+def _add(sums, number, won, draws, *, clipped) -> None:
+    """Add the cells of one test set; `number` ascends. Clipping comes before the sum over cells, so it needs every cell."""
+    groups, starts, n_cells = np.unique(number, return_index=True, return_counts=True)
+    if clipped:
+        cells = np.clip(draws.recovered(won, np.ones(len(won))), 0.0, 1.0)
+        sums[groups] += np.add.reduceat(cells, starts, axis=0)
+    else:
+        sums[groups] += draws.recovered(np.add.reduceat(won, starts, axis=0), n_cells)
+
+
+def _edges(cells, number, n_cells, corrected):
+    """By group: how far a bound reaches where all resamples agree (see `metrics.recovered`), and the least possible mean."""
+    floor = cells["chance_accuracy"].to_numpy(dtype=float) if corrected else 0.0
+    span = cells["ceiling"].to_numpy(dtype=float) - floor
+    reach = (1.0 - TAIL ** (1.0 / cells["n"].to_numpy(dtype=float))) / span
+    sums = (np.bincount(number, part, minlength=len(n_cells)) for part in (reach, -floor / span))
+    return tuple(part / np.maximum(n_cells, 1) for part in sums)
+
+
+def _bounds(replicates, reach, least, *, highest):
+    low, high = np.full((2, len(replicates)), np.nan)
+    known = np.isfinite(replicates).all(axis=1)
+    if known.any():
+        found = percentile(replicates[known])
+        slack = np.where(found.degenerate, reach[known], 0.0)
+        low[known] = np.maximum(found.low - slack, least[known])
+        high[known] = np.minimum(found.high + slack, highest)
+    return low, high
+
+
+def _numbers(cells, by) -> np.ndarray:
+    return cells.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+
+
+def _first(reasons, number, *, only) -> Reasons:
+    """The first reason in each group of cells, for the groups in `only`."""
+    found: list[str | None] = [None] * len(only)
+    for group, reason in zip(number, reasons, strict=True):
+        found[group] = found[group] or (reason if only[group] else None)
+    return tuple(found)
