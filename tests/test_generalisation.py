@@ -158,12 +158,13 @@ def test_published_means_stay_within_the_ceiling_and_strict_ones_do_not():
     assert (free.value > 1.1).all() and (free.high > free.value).all()
 
 
-def test_a_ceiling_that_can_fall_to_chance_leaves_no_corrected_interval():
+def test_sets_whose_ceiling_can_fall_to_chance_are_in_no_corrected_mean():
     rng = np.random.default_rng(1)
     near, clear = handmade(square(rng, home=0.56, away=0.5)), handmade(square(rng))
     table = mean_table(near, near.counted, ["method"]).iloc[0]
-    assert np.isfinite(table["corrected"]) and np.isnan(table["corrected_low"]) and np.isfinite(table["ci_low"])
-    assert table["corrected_ci_reason"] == "ceiling_not_clear_of_chance" and table["ci_reason"] is None
+    assert np.isnan(table["corrected"]) and np.isnan(table["corrected_low"]) and np.isfinite(table["ci_low"])
+    assert table["corrected_reason"] == "ceiling_not_clear_of_chance" and table["n_corrected"] == 0
+    assert np.isfinite(table["value"]) and table["reason"] is None
     table = mean_table(clear, clear.counted, ["method"]).iloc[0]
     assert table["corrected_low"] < table["corrected"] < table["corrected_high"]
     assert table["corrected_ci_reason"] is None
@@ -278,8 +279,10 @@ def test_weak_ceilings_are_named_and_clear_ones_are_not(home, below, unclear):
     won["dim", "b", "b"] = (np.arange(120) < 120 * home).astype(float)
     table = method_means(handmade(won)).iloc[0]
     assert (table["below_chance"], table["unclear"]) == (below, unclear)
-    assert np.isnan(table["corrected_low"]) == bool(unclear)
-    assert table["n_cells"] == 6 and table["n_corrected"] == (4 if below else 6)
+    left = [set_ for set_ in "abc" if set_ not in (below, unclear)]
+    cells = handmade(won).counted.set_index("test")["corrected"][left]
+    assert table["corrected"] == pytest.approx(cells.mean()) and np.isfinite(table["corrected_low"])
+    assert table["n_cells"] == 6 and table["n_corrected"] == 2 * len(left)
 
 
 @pytest.mark.parametrize("protocol", ["strict", "published"])

@@ -232,12 +232,12 @@ def test_bars_of_training_sets_share_a_colour_within_a_family_only():
     assert not any(bar.get_hatch() for bar in bars_of(draw("r3a_datasets").axes[0]))
 
 
-def test_bars_say_which_ceilings_leave_no_interval_and_nothing_when_all_are_clear():
+def test_bars_say_which_sets_have_no_clear_ceiling_and_nothing_when_all_are_clear():
     shown = table("r2_probes").copy()
-    assert "no interval above chance" not in words(draw("r2_probes"))
+    assert "left out above chance" not in words(draw("r2_probes"))
     shown[["corrected_low", "corrected_high"]] = np.nan
     figure = draw("r2_probes", rows=shown.assign(unclear="boolq", below_chance="race"))
-    assert "no interval above chance: with other questions these ceilings can fall to it: boolq" in words(figure)
+    assert "left out above chance, with other questions their ceiling can fall to it: boolq" in words(figure)
     assert "left out above chance, their ceiling is not above it: race" in words(figure)
     assert all("[" in t.get_text() for t in figure.axes[0].texts) and not any(
         "[" in t.get_text() for t in figure.axes[1].texts

@@ -101,8 +101,8 @@ def families(study: Study, side: str) -> dict[str, str]:
 def _means(study, by, order) -> pd.DataFrame:
     """One row per name in `order`, then one per control.
 
-    `below_chance` names the sets whose ceiling is not above chance (no corrected value there), `unclear` those whose ceiling
-    falls to chance in some resample (no corrected interval).
+    `below_chance` names the sets whose ceiling is not above chance, `unclear` those whose ceiling falls to chance in some
+    resample: neither is in a corrected mean.
     """
     cells = counted(study)
     parts = [mean_table(study, cells, [by]).rename(columns={by: "name"}).assign(kind=LEARNED)]
@@ -113,8 +113,8 @@ def _means(study, by, order) -> pd.DataFrame:
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     by_set = mean_table(study, cells, ["test"])
     below, unclear = (
-        ", ".join(by_set.loc[by_set[f"corrected_{column}"] == why, "test"])
-        for column, why in (("reason", CEILING_NOT_ABOVE_CHANCE), ("ci_reason", CEILING_NOT_CLEAR))
+        ", ".join(by_set.loc[by_set["corrected_reason"] == why, "test"])
+        for why in (CEILING_NOT_ABOVE_CHANCE, CEILING_NOT_CLEAR)
     )
     return table.reindex(columns=["kind", *parts[0].columns.drop("kind")]).assign(
         below_chance=below,

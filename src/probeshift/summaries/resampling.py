@@ -91,8 +91,8 @@ def mean_table(study: Study, cells: pd.DataFrame, by: Sequence[str]) -> pd.DataF
 def replicated_means(study: Study, cells: pd.DataFrame, by: Sequence[str], *, corrected: bool = False) -> Replicates:
     """Means of recovered accuracy by group and their replicates; `corrected` averages the values above chance, never clipped.
 
-    A group has no replicates where a cell lacks its questions, or where some resample puts the ceiling of one of its sets at
-    or below chance (for the plain value: at 0).
+    Corrected means leave out sets whose ceiling some resample puts at or below chance: dividing by what may be nothing, one
+    such set would decide the mean. A group has no replicates where a cell lacks its questions.
 
     Raises:
         UsageError: there are no cells.
@@ -102,9 +102,12 @@ def replicated_means(study: Study, cells: pd.DataFrame, by: Sequence[str], *, co
     measure = "corrected" if corrected else study.measure
     groups, number = cells[list(by)].drop_duplicates(ignore_index=True), _numbers(cells, by)
     defined = cells[measure].notna().to_numpy(dtype=bool)
+    undefined = cells["corrected_reason" if corrected else "reason"].to_numpy()
+    if corrected:
+        vague = defined & cells["test"].isin(_sets_with_vague_ceilings(study, cells)).to_numpy()
+        undefined, defined = np.where(vague, CEILING_NOT_CLEAR, undefined), defined & ~vague
     kept, of = cells[defined], number[defined]
     n_cells = np.bincount(of, minlength=len(groups))
-    undefined = cells["corrected_reason" if corrected else "reason"].to_numpy()
     reason = _first(undefined, number, only=n_cells == 0)
     sums, blocked = _resampled_sums(study, kept, of, shape=(len(groups), study.n_resamples), corrected=corrected)
     ci_reason = tuple(why or first for why, first in zip(reason, _first(blocked, of, only=n_cells > 0), strict=True))
@@ -145,6 +148,17 @@ class _Draws:
     def recovered(self, won, n_cells) -> np.ndarray:
         """Recovered accuracy summed over `n_cells` cells that together won `won` [sum, question]: [sum, resample]."""
         return (won @ self.weights.T / won.shape[1] - n_cells[:, None] * self.floor) / self.spans
+
+
+def _sets_with_vague_ceilings(study, cells) -> list[str]:
+    """Test sets whose ceiling is at or below chance in some resample, of those whose questions are at hand."""
+    chances = cells.drop_duplicates("test").set_index("test")["chance_accuracy"]
+    tops = {top.test: CellKey(top.method, top.train, top.layer, top.test) for top in study.ceilings.itertuples()}
+    return [
+        test
+        for test, chance in chances.items()
+        if tops[test] in study.correct and (_Draws.of(study, tops[test], float(chance)).spans <= 0).any()
+    ]
 
 
 def _resampled_sums(study, cells, number, *, shape, corrected):

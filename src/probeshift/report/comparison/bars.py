@@ -127,9 +127,7 @@ def _notes(shown, controls) -> list[str]:
     if first["below_chance"]:
         notes.append(f"left out above chance, their ceiling is not above it: {first['below_chance']}")
     if first["unclear"]:
-        notes.append(
-            f"no interval above chance: with other questions these ceilings can fall to it: {first['unclear']}"
-        )
+        notes.append(f"left out above chance, with other questions their ceiling can fall to it: {first['unclear']}")
     for column in ("reason", "ci_reason"):
         missing = shown.loc[shown[column].notna(), column].unique()
         notes += (

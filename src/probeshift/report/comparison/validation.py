@@ -115,7 +115,7 @@ def draw_lda(table: pd.DataFrame) -> Figure:
     notes.insert(-1, table["substitute"].iloc[0])
     sets, parts = _by_family(table), list(dict.fromkeys(table["trained_on"]))
     methods = [method for method in LDA_METHODS if method in set(table["method"])]
-    size = {"width": max(6.5, 1.6 + 0.62 * len(sets)), "height": 1.6 + 2.3 * len(parts)}
+    size = {"width": max(6.5, 1.6 + 0.62 * len(sets)), "height": 1.9 + 2.3 * len(parts)}
     figure, body = under_heading("LDA against DIM, away and at home", notes, **size)
     grid = body.subplots(len(parts), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, trained_on in zip(grid, parts, strict=True):
@@ -123,7 +123,7 @@ def draw_lda(table: pd.DataFrame) -> Figure:
         axes.set_title(f"trained on {trained_on}", fontsize=10, loc="left")
         axes.set_ylabel("accuracy")
     grid[-1].set_xticks(range(len(sets)), sets, rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
-    grid[0].legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5)
+    body.legend(*grid[0].get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside lower center", ncols=5)
     return figure
 
 

@@ -10,7 +10,7 @@ from probeshift.summaries.headline import Headline
 LEVEL = 0.05  # of q, and of a p that stands alone
 _WORDS = {
     CEILING_NOT_ABOVE_CHANCE: "the ceiling is not above chance",
-    CEILING_NOT_CLEAR: "no interval: in some resample a ceiling is not above chance",
+    CEILING_NOT_CLEAR: "with other questions the ceiling may be no better than chance",
 }
 
 
