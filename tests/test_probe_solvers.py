@@ -306,7 +306,7 @@ def test_minimise_solves_problems_of_very_different_difficulty_at_once():
         away = points - goal
         return (scales * away**2).sum(-1) + 1.0, 2 * scales * away
 
-    found, losses = minimise(objective, torch.zeros(2, 3, dtype=torch.float64), max_steps=200)
+    found, losses = minimise(objective, torch.zeros(2, 3, dtype=torch.float64), max_steps=200, small_fall=1e-9)
     torch.testing.assert_close(losses, torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close(found, goal.expand(2, -1), atol=1e-2, rtol=0)
 

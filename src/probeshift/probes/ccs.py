@@ -38,12 +38,27 @@ def fit_ccs(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     pairs = _pairs(training)
     frame = _frame(Rows(pairs))
     starts = torch.stack([_starts(pairs.shape[-1], seed) for seed in seeds]).to(pairs.device)
-    found, losses = minimise(lambda at: _loss(frame.rows, frame.penalty, at), frame.enter(starts), max_steps=MAX_STEPS)
+    found, losses = _search(frame, frame.enter(starts))
     losses = torch.where(torch.isfinite(losses), losses, float("inf"))
     best = found[torch.arange(len(found), device=found.device), losses.argmin(-1)]
+    best = _polish(frame, best)
     lost = ~torch.isfinite(losses).any(-1)
     failures = tuple("no restart stayed finite" if layer else None for layer in lost.tolist())
     return Fitted(frame.leave(best).cpu().numpy(), None, failures)
+
+
+def _search(frame: _Frame, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """All restarts in float32: without massive axes nothing needs more, and the loss is read several times as fast."""
+    rows, penalty = frame.rows.float(), frame.penalty.float()
+    found, losses = minimise(lambda at: _loss(rows, penalty, at), starts.float(), max_steps=MAX_STEPS, small_fall=1e-6)
+    return found.double(), losses.double()
+
+
+def _polish(frame: _Frame, points: Tensor) -> Tensor:
+    """The best restart of each layer, brought to its optimum in float64."""
+    start = points[:, None]
+    found, _ = minimise(lambda at: _loss(frame.rows, frame.penalty, at), start, max_steps=MAX_STEPS, small_fall=1e-9)
+    return found[:, 0]
 
 
 def fit_ccs_published(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
@@ -57,7 +72,7 @@ def fit_ccs_published(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
 
 
 def _pairs(training: TrainingSet) -> Tensor:
-    """Rows [layer, 2 * pair, d_model]: the first true row of each question, then the first false ones, same order."""
+    """Rows [layer, 2 * pair, d_model]: one row of each pair, then the others in the same order. The loss knows no order within."""
     first, second = true_false_pairs(training.labels, training.given_groups())
     training.require(len(first) >= 2, "two questions with a true and a false answer")
     values = training.rows.values
@@ -65,7 +80,17 @@ def _pairs(training: TrainingSet) -> Tensor:
         values = centre_by(training.tensor("answer_types"))(values)
     else:
         values = values + training.mean[:, None]  # not centred: the penalty on b then ties the loss to the origin
-    return values[:, torch.from_numpy(np.concatenate([first, second])).to(values.device)]
+    halves = [values[:, torch.from_numpy(index).to(values.device)] for index in (first, second)]
+    return _in_order_of_norms(*halves)
+
+
+def _in_order_of_norms(first: Tensor, second: Tensor) -> Tensor:
+    """The shorter row of each pair, pairs by length, then the longer ones: the search is chaotic, the order of rows must not steer it."""
+    norms = torch.stack([first.norm(dim=-1), second.norm(dim=-1)], dim=-1)
+    order = norms.amin(-1).argsort(dim=-1, stable=True)
+    swapped = (norms[..., 0] > norms[..., 1])[..., None]
+    halves = torch.where(swapped, second, first), torch.where(swapped, first, second)
+    return torch.cat([torch.take_along_dim(half, order[..., None], dim=1) for half in halves], dim=1)
 
 
 def true_false_pairs(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,16 +149,16 @@ def _starts(d_model: int, seed: int) -> Tensor:
 
 def _loss(rows: Tensor, penalty: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Losses [..., restart] and gradients at points [..., restart, k + 1]; the bias is the last coordinate."""
-    scores = rows @ points[..., :-1].mT + points[..., -1][..., None, :]
+    scores = points[..., :-1] @ rows.mT + points[..., -1:]
     chance = torch.sigmoid(scores)
-    u, v = chance.chunk(2, dim=-2)
-    n = u.shape[-2]
+    u, v = chance.chunk(2, dim=-1)
+    n = u.shape[-1]
     excess, least = u + v - 1, torch.minimum(u, v)
-    loss = (excess.square() + least.square()).mean(-2) + (penalty[..., None, :] * points.square()).sum(-1)
+    loss = (excess.square() + least.square()).mean(-1) + (penalty[..., None, :] * points.square()).sum(-1)
     lower = (u < v).to(u.dtype) + 0.5 * (u == v)
-    slope = torch.cat([excess + lower * u, excess + (1 - lower) * v], dim=-2) * (2 / n)
+    slope = torch.cat([excess + lower * u, excess + (1 - lower) * v], dim=-1) * (2 / n)
     slope = slope * torch.exp(logsigmoid(scores) + logsigmoid(-scores))
-    gradient = torch.cat([slope.mT @ rows, slope.sum(-2)[..., None]], dim=-1) + 2 * penalty[..., None, :] * points
+    gradient = torch.cat([slope @ rows, slope.sum(-1, keepdim=True)], dim=-1) + 2 * penalty[..., None, :] * points
     return loss, gradient
 
 

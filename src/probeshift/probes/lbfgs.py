@@ -14,12 +14,11 @@ Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Points [..., n] -> losses [...] and gradients [..., n]."""
 
 HISTORY = 10
-SMALL_FALL = 1e-9  # a fall of the loss below this share of it ends a search, as in scipy's L-BFGS-B
 _BISECTIONS = 12
 
 
-def minimise(objective: Objective, start: Tensor, *, max_steps: int) -> tuple[Tensor, Tensor]:
-    """Points [..., n] and losses [...] where each problem falls no further."""
+def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall: float) -> tuple[Tensor, Tensor]:
+    """Points [..., n] and losses [...] where each problem falls no further than `small_fall` times its loss in a step."""
     point = start.clone()
     loss, gradient = objective(point)
     moves: list[Tensor] = []
@@ -33,7 +32,7 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int) -> tuple[Te
             step = step / gradient.norm(dim=-1, keepdim=True).clamp_min(1.0)
         reached, new_loss, new_gradient, fell = _search(objective, point, loss, gradient, step, done)
         moves, turns = [*moves, reached - point][-HISTORY:], [*turns, new_gradient - gradient][-HISTORY:]
-        done = done | ~fell | (loss - new_loss <= SMALL_FALL * loss.abs())
+        done = done | ~fell | (loss - new_loss <= small_fall * loss.abs())
         point, loss, gradient = reached, new_loss, new_gradient
         if done.all():
             break

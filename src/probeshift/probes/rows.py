@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+BLOCK = 256  # rows of a product computed at once; below half of the rows it saves up to half of the work
+
 RowOperator = Callable[[Tensor], Tensor]
 
 
@@ -33,12 +35,12 @@ class Rows:
     @cached_property
     def gram(self) -> Tensor:
         """Inner products of the rows [layer, example, example]."""
-        return self.values @ self.values.mT if self.given_gram is None else self.given_gram
+        return products(self.values) if self.given_gram is None else self.given_gram
 
     @cached_property
     def scatter(self) -> Tensor:
         """Sum of outer products of the rows [layer, d_model, d_model]."""
-        return self.values.mT @ self.values
+        return products(self.values.mT)
 
     def map(self, operator: RowOperator) -> Rows:
         """The rows after a linear operation on the example axis (axis -2); a Gram matrix follows without a new product."""
@@ -49,6 +51,17 @@ class Rows:
     def combine(self, coefficients: Tensor) -> Tensor:
         """The vectors [layer, d_model] that [layer, example] coefficients make of the rows."""
         return (self.values.mT @ coefficients[..., None]).squeeze(-1)
+
+
+def products(rows: Tensor) -> Tensor:
+    """Inner products of all pairs of rows [layer, n, n]; half of them are copied, not computed."""
+    n_layers, size, _ = rows.shape
+    found = rows.new_empty(n_layers, size, size)
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
+        found[:, start:stop, :stop] = rows[:, start:stop] @ rows[:, :stop].mT
+        found[:, :start, start:stop] = found[:, start:stop, :start].mT
+    return found
 
 
 def centre_by(codes: Tensor) -> RowOperator:
