@@ -24,6 +24,7 @@ class Shape:
     massive: bool = False
     repeated: bool = False
     options: int = 2
+    alike: bool = False
 
 
 SHAPES = [
@@ -33,6 +34,7 @@ SHAPES = [
     Shape("massive_tall", 400, 60, massive=True),
     Shape("repeated_wide", 120, 300, repeated=True),
     Shape("four_options", 160, 300, options=4),
+    Shape("alike", 160, 300, massive=True, alike=True),
 ]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.name)
 
@@ -42,6 +44,9 @@ def training(shape, layers=(0, 1)):
     labels = np.arange(shape.rows) % shape.options == 0
     direction = rng.normal(size=shape.dims) / shape.dims**0.5
     acts = rng.normal(size=(len(layers), shape.rows, shape.dims)) + 2 * labels[:, None] * direction
+    if shape.alike:  # the answers of a question differ little, and most of that in a few directions
+        question = rng.normal(size=acts.shape).repeat(shape.options, axis=1)[:, : shape.rows]
+        acts = (10 * question + 0.1 * acts) * (1 + np.arange(shape.dims)) ** -0.8 * 20
     if shape.massive:  # as in real residual streams: a few coordinates far off and far wider than the rest
         acts[:, :, 3] = acts[:, :, 3] * 50 + 2000
         acts[:, :, 7] = acts[:, :, 7] * 30 - 800
@@ -73,6 +78,7 @@ def logistic_objective(values, labels, direction, bias):
     return np.logaddexp(0, np.where(labels, -scores, scores)).sum() + direction @ direction / 2
 
 
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # its default gives up; the comparison is with where it stands
 @every_shape
 @pytest.mark.parametrize("name", ["lr", "lr-g"])
 def test_logistic_regression_is_scikit_learns_optimum(shape, name):
@@ -149,7 +155,7 @@ def test_ridge_is_scikit_learns(shape):
     for layer in range(2):
         values = raw(data, layer)
         oracle = Ridge(alpha=1.0).fit(values, np.where(data.labels, 1.0, -1.0)).predict(values)
-        np.testing.assert_allclose(values @ found.directions[layer] + found.biases[layer], oracle, atol=1e-8)
+        np.testing.assert_allclose(values @ found.directions[layer] + found.biases[layer], oracle, atol=1e-6)
 
 
 def first_component(values):

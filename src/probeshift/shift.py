@@ -226,7 +226,7 @@ def score_slice(
         StoreError: probes and activations come from different models.
     """
     for probe in probes:
-        _same_model(test, probe)
+        _same_space(test, probe)
     context = context_id(test, probes, scoring)
     missing = sorted(set(layers) - results.layers(test.dataset, test.split, context))
     if missing:
@@ -284,11 +284,19 @@ def evaluate_probe(
     return pd.DataFrame([_values(m, 0) for m in (measured.accuracy, measured.accuracy_row, measured.auroc)])
 
 
-def _same_model(test: SliceData, probe: ProbeFile) -> None:
-    if probe.card.model_weights != test.store.plan["weights"]:
+def _same_space(test: SliceData, probe: ProbeFile) -> None:
+    """A probe is scored only on activations of the model and width it was fitted on."""
+    card = probe.card
+    if card.model_weights != test.store.plan["weights"]:
         raise StoreError(
-            f"probe `{probe.card.method}` on `{probe.card.train}` was fitted on {probe.card.model}, the activations of "
+            f"probe `{card.method}` on `{card.train}` was fitted on {card.model}, the activations of "
             f"`{test.dataset}` come from {test.model} with other weights. Use one model for both, or another --output-dir."
+        )
+    width = test.store.plan["d_model"]
+    if probe.directions.shape[1] != width:
+        raise StoreError(
+            f"probe `{card.method}` on `{card.train}` has {probe.directions.shape[1]} dimensions and the activations of "
+            f"`{test.dataset}` have {width}. Extract both from one model."
         )
 
 

@@ -165,8 +165,9 @@ def compare(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     _compare(settings, as_json)
 
 
-def _compare(settings: CrossdataSettings, as_json: bool) -> None:
+def _compare(settings: CrossdataSettings, as_json: bool, *, matrices: bool = False) -> None:
     from probeshift.report.comparison.pages import draw_study
+    from probeshift.report.crossdata import draw
 
     with progress() as on_progress:
         comparison = open_study(settings)
@@ -174,6 +175,8 @@ def _compare(settings: CrossdataSettings, as_json: bool) -> None:
         study, other = studies[settings.protocol], studies[OTHER[settings.protocol]]
         pages = draw_study(study, other, comparison.results.folder, on_progress)
     _say_tokens(comparison)
+    if matrices:
+        pages = draw(comparison.results).then(pages)
     _print_pages(pages, as_json)
 
 
@@ -210,11 +213,11 @@ def _say_tokens(comparison: Comparison) -> None:
 
 
 def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:
-    """A real model on five bundled truth datasets: extract, train, evaluate, draw. No network, no key, no GPU.
+    """A real model, eight probe methods and five bundled truth datasets: extract, train, evaluate, draw. No network, key or GPU.
 
     Example: probeshift demo
     """
-    _run(demo_recipe.settings(output_dir), "all", as_json)
+    _compare(demo_recipe.settings(output_dir), as_json, matrices=True)
 
 
 @options_from(*_ALL, skip=_SKIP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from probeshift.experiments.crossdata import CrossdataSettings
+from probeshift.experiments.compare import CompareSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings
 
 # Chosen to show all that can happen to a direction: it holds (cities, words, two cities at once), it is inverted (negations),
@@ -18,9 +18,9 @@ DATASETS = (
 )
 
 
-def settings(output_dir: Path | None = None) -> CrossdataSettings:
-    """Small limits, every layer, one seed."""
-    return CrossdataSettings(
+def settings(output_dir: Path | None = None) -> CompareSettings:
+    """Small limits, every layer, the eight methods of the literature, one seed."""
+    return CompareSettings(
         model=ModelSettings(model="smollm2-135m"),
         data=DataSettings(datasets=DATASETS, train_limit=300, selection_limit=100, eval_limit=200),
         layer_skip=1,

@@ -3,28 +3,23 @@
 Minimises C * sum of log losses + |w|^2 / 2 with a free intercept, as scikit-learn does. With fewer rows than dimensions
 w = F' a is kept as row coefficients `a` and a step solves with I + S K S, K the Gram matrix, S^2 = C p (1 - p) (Rasmussen and
 Williams 2006, sec. 3.4); otherwise with I + F' S^2 F. Both are positive definite whatever the rows, so separable or repeated
-rows need no special case. Conjugate gradients solve as long as they are cheaper than a Cholesky factor. Stops on the Newton
-decrement, which bounds the distance to the optimum.
+rows need no special case. Stops on the Newton decrement, which bounds the distance to the optimum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probeshift.probes.rows import Rows
+from probeshift.probes.rows import Rows, products
 
 MAX_STEPS = 100
 # |change of any probability| <= decrement / 2 at C = 1 near the optimum (see docs/design/solver.md).
 DECREMENT = 1e-9
 _HALVINGS = 40
-_CG_STEPS = 25  # about what one Cholesky factor costs
-
-LinearMap = Callable[[Tensor], Tensor]
 _LINE_STEPS = 4
 
 
@@ -63,11 +58,10 @@ def solve_logistic(rows: Rows, labels: Tensor, *, penalty_c: float = 1.0) -> Log
     zeros = rows.values.new_zeros
     point = _Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
     decrements = torch.full((n_layers,), float("inf"), dtype=torch.float64, device=side.device)
-    active, held, system = torch.arange(n_layers, device=side.device), side, _System()
+    active, held = torch.arange(n_layers, device=side.device), side
     for _ in range(MAX_STEPS):
         here = point.at(active)
-        system = system.aiming(decrements[active])
-        step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, targets, penalty_c, system)
+        step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, targets, penalty_c)
         moved, progress = _search(here, step, decrement, targets, penalty_c)
         for whole, part in zip(vars(point).values(), vars(moved).values(), strict=True):
             whole[active] = part
@@ -81,64 +75,16 @@ def solve_logistic(rows: Rows, labels: Tensor, *, penalty_c: float = 1.0) -> Log
     return Logistic(directions, point.intercept, decrements)
 
 
-@dataclass
-class _System:
-    """Solves the systems of the Newton steps: by conjugate gradients, from the first that takes too long by Cholesky factors."""
-
-    tolerance: float = 1e-2
-    direct: bool = False
-
-    def aiming(self, decrements: Tensor) -> _System:
-        """As exact as the search is close: the error of a step then shrinks faster and faster."""
-        return _System(min(1e-2, max(1e-8, float(decrements.min()))), self.direct)
-
-    def solve(self, product: LinearMap, matrix: Callable[[], Tensor], wanted: Tensor) -> Tensor:
-        """Solutions [layer, k, n] of x `matrix()` = wanted, where `product(x)` is x times that matrix."""
-        if not self.direct:
-            found, done = conjugate_gradients(product, wanted, tolerance=self.tolerance, max_steps=_CG_STEPS)
-            if done:
-                return found
-            self.direct = True
-        return torch.cholesky_solve(wanted.mT, torch.linalg.cholesky(matrix())).mT
-
-
-def conjugate_gradients(product: LinearMap, wanted: Tensor, *, tolerance: float, max_steps: int) -> tuple[Tensor, bool]:
-    """Solutions [layer, k, n] of positive definite systems, and whether all residuals fell below `tolerance` of their start.
-
-    Vectors are rows: a few rows times a matrix run several times as fast as the matrix times a few columns.
-    """
-    tiny = torch.finfo(wanted.dtype).tiny
-    found, residual, direction = torch.zeros_like(wanted), wanted, wanted
-    size = residual.square().sum(-1, keepdim=True)
-    goal = size * tolerance**2
-    for _ in range(max_steps):
-        image = product(direction)
-        length = size / (direction * image).sum(-1, keepdim=True).clamp_min(tiny)
-        found, residual = found + length * direction, residual - length * image
-        size, before = residual.square().sum(-1, keepdim=True), size
-        if (size <= goal).all():
-            return found, True
-        direction = residual + size / before.clamp_min(tiny) * direction
-    return found, False
-
-
-def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float, system: _System) -> tuple[_Point, Tensor]:
+def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
     """The Newton step in row coefficients; `square` of the step holds |step|^2."""
     chance = torch.sigmoid(here.scores)
     root = (c * chance * (1 - chance)).sqrt()
-
-    def inner() -> Tensor:
-        matrix = root[:, :, None] * gram * root[:, None, :]
-        matrix.diagonal(dim1=1, dim2=2).add_(1.0)
-        return matrix
-
-    def product(x: Tensor) -> Tensor:
-        return x + ((x * root[:, None]) @ gram) * root[:, None]
-
+    inner = root[:, :, None] * gram * root[:, None, :]
+    inner.diagonal(dim1=1, dim2=2).add_(1.0)
     lack = -(here.w + c * (chance - targets))  # minus the gradient of w, in row coefficients
     kernel_lack = (gram @ lack[..., None]).squeeze(-1)
-    solved = system.solve(product, inner, torch.stack([root * kernel_lack, root], dim=1))
-    free, pull = lack - root * solved[:, 0], root * solved[:, 1]
+    solved = torch.cholesky_solve(torch.stack([root * kernel_lack, root], dim=-1), torch.linalg.cholesky(inner))
+    free, pull = lack - root * solved[..., 0], root * solved[..., 1]
     intercept = (here.w + free).sum(-1) / pull.sum(-1)
     w = free - pull * intercept[:, None]
     scores_w = (gram @ w[..., None]).squeeze(-1)
@@ -146,24 +92,17 @@ def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float, system: _S
     return _Point(w, intercept, scores_w + intercept[:, None], (w * scores_w).sum(-1)), _root(decrement)
 
 
-def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float, system: _System) -> tuple[_Point, Tensor]:
+def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
     """The Newton step in the coordinates of the rows."""
     chance = torch.sigmoid(here.scores)
     weight = c * chance * (1 - chance)
-
-    def hessian() -> Tensor:
-        matrix = values.mT @ (weight[..., None] * values)
-        matrix.diagonal(dim1=1, dim2=2).add_(1.0)
-        return matrix
-
-    def product(x: Tensor) -> Tensor:
-        return x + ((x @ values.mT) * weight[:, None]) @ values
-
+    hessian = products((weight.sqrt()[..., None] * values).mT)
+    hessian.diagonal(dim1=1, dim2=2).add_(1.0)
     errors = c * (chance - targets)
     lack = -(here.w + (values.mT @ errors[..., None]).squeeze(-1))
     slope = (values.mT @ weight[..., None]).squeeze(-1)
-    solved = system.solve(product, hessian, torch.stack([lack, slope], dim=1))
-    free, pull = solved[:, 0], solved[:, 1]
+    solved = torch.cholesky_solve(torch.stack([lack, slope], dim=-1), torch.linalg.cholesky(hessian))
+    free, pull = solved[..., 0], solved[..., 1]
     intercept = (-errors.sum(-1) - (slope * free).sum(-1)) / (weight.sum(-1) - (slope * pull).sum(-1))
     w = free - pull * intercept[:, None]
     scores_w = (values @ w[..., None]).squeeze(-1)

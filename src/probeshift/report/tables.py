@@ -20,5 +20,10 @@ class Pages:
     paths: tuple[Path, ...]
     numbers: Mapping[str, Any]
 
+    def then(self, other: Pages) -> Pages:
+        """Both, one after the other."""
+        parts = (self.tables + other.tables, self.notes + other.notes, self.paths + other.paths)
+        return Pages(*parts, {**self.numbers, **other.numbers})
+
     def to_json(self) -> dict[str, Any]:
         return {**self.numbers, "notes": list(self.notes), "files": [str(p) for p in self.paths]}

@@ -25,30 +25,43 @@ Progress = Callable[[str, int, int], None]
 def draw_study(study: Study, other: Study, folder: Path, on_progress: Progress | None = None) -> Pages:
     """Draw all figures of `study`, and the tables that need its twin of the other protocol.
 
-    A figure that the study lacks the data for is not drawn; a note says which and why.
+    A figure that the study lacks the data for is not drawn: a note says which, `reading.md` says why.
     """
-    notes, paths = [], []
-    for done, figure in enumerate(FIGURES):
-        try:
-            table = figure.table(study)
-            paths.append(save_figure(figure.draw(table), folder / f"{figure.name}.png", table)[0])
-        except UsageError as error:
-            notes.append(f"{figure.name} is not drawn: {error}")
-            for stale in (folder / f"{figure.name}.png", folder / f"{figure.name}.csv"):
-                stale.unlink(missing_ok=True)
-        if on_progress:
-            on_progress("figures", done + 1, len(FIGURES))
+    paths, missing = _draw_figures(study, folder, on_progress)
     strict, published = (other, study) if study.published else (study, other)
     tables = _tables(strict, published, study)
     for name, table in tables.items():
         publish(folder / f"{name}.csv", table.to_csv(index=False))
     sentences = reading(study, None if study.published else published)
-    publish(folder / "reading.md", _markdown(study, sentences, tables))
+    publish(folder / "reading.md", _markdown(study, sentences, tables, missing))
     paths += [folder / "reading.md", *(folder / f"{name}.csv" for name in tables)]
     best = study.best
-    numbers = {"model": study.model, "protocol": study.protocol, "best_probe": vars(best), "reading": sentences}
+    numbers = {
+        "model": study.model,
+        "protocol": study.protocol,
+        "best_probe": vars(best),
+        "reading": sentences,
+        "not_drawn": missing,
+    }
     shown = (_printed(tables["published_vs_strict"]), _methods(tables["paired_tests"]))
+    notes = (f"not drawn (reading.md says why): {', '.join(missing)}",) if missing else ()
     return Pages(shown, (*sentences, *notes), tuple(paths), numbers)
+
+
+def _draw_figures(study: Study, folder: Path, on_progress: Progress | None) -> tuple[list[Path], dict[str, str]]:
+    """The files of the figures that can be drawn, and why the others cannot."""
+    paths, missing = [], {}
+    for done, figure in enumerate(FIGURES):
+        try:
+            table = figure.table(study)
+            paths.append(save_figure(figure.draw(table), folder / f"{figure.name}.png", table)[0])
+        except UsageError as error:
+            missing[figure.name] = str(error)
+            for stale in (folder / f"{figure.name}.png", folder / f"{figure.name}.csv"):
+                stale.unlink(missing_ok=True)
+        if on_progress:
+            on_progress("figures", done + 1, len(FIGURES))
+    return paths, missing
 
 
 def _tables(strict: Study, published: Study, study: Study) -> Mapping[str, pd.DataFrame]:
@@ -60,12 +73,16 @@ def _tables(strict: Study, published: Study, study: Study) -> Mapping[str, pd.Da
     }
 
 
-def _markdown(study: Study, sentences: list[str], tables: Mapping[str, pd.DataFrame]) -> str:
+def _markdown(
+    study: Study, sentences: list[str], tables: Mapping[str, pd.DataFrame], missing: Mapping[str, str]
+) -> str:
     title, columns, rows = _printed(tables["published_vs_strict"])
     lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     points = "\n".join(f"- {sentence}" for sentence in sentences)
-    return f"# {study.model}: how well do its truth probes generalise?\n\n{points}\n\n## {title}\n\n{table}\n"
+    left_out = "\n".join(f"- {name}: {why}" for name, why in missing.items())
+    parts = [f"# {study.model}: how well do its truth probes generalise?", points, f"## {title}", table]
+    return "\n\n".join([*parts, *(["## Not drawn", left_out] if missing else [])]) + "\n"
 
 
 def _printed(table: pd.DataFrame) -> Table:
