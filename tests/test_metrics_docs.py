@@ -1,18 +1,30 @@
-"""The example in docs/metrics.md runs, and the page knows every reason and interval kind."""
+"""The examples in the docs run, and the pages know every reason, interval kind, method and figure."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 from probeshift.metrics import intervals, recovered, undefined
+from probeshift.probes import METHODS
+from probeshift.report.comparison import FIGURES
 
-PAGE = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(example, "docs/metrics.md", "exec"), {})
+@pytest.mark.parametrize("page", ["metrics", "probes"])
+def test_the_example_runs(page):
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, f"docs/{page}.md", "exec"), {})
+
+
+def test_every_method_is_explained_and_every_figure_listed():
+    probes, compare = ((DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("probes", "compare"))
+    assert [m.name for m in METHODS if f"| `{m.name}` |" not in probes] == []
+    assert [f.name for f in FIGURES if f"`{f.name}`" not in compare] == []
 
 
 def test_every_interval_kind_and_reason_is_explained():

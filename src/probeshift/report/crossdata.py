@@ -29,7 +29,8 @@ _WIDE = 8
 def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None) -> Pages:
     """Matrices and layer curve of one model's evaluated rows.
 
-    `layer` None takes the layer with the best mean in-distribution AUROC on the selection split; test rows never choose.
+    `layer` None takes the layer where the method has the best mean in-distribution AUROC on the selection split; test rows
+    never choose.
 
     Raises:
         StoreError: nothing was evaluated yet.
@@ -40,7 +41,7 @@ def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None
     _check(rows, method, layer)
     note = f"layer {layer}: as asked"
     if layer is None:
-        choice = best_layer(rows, protocol=protocol)
+        choice = best_layer(pick(rows, method=method), protocol=protocol, method_control=())
         layer, note = choice.layer, f"layer {choice.layer}: best mean {choice.used} ({choice.value:.3f})"
     tops = ceilings(rows, protocol=protocol)
     correct = {CellKey(*key): won for key, won in results.correct().items()}
