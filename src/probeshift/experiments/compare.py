@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from probeshift.datasets import MISSION_DATASETS
 from probeshift.errors import MissingError, UsageError
 from probeshift.experiments.crossdata import Comparison, CrossdataSettings, Progress, fit, save_run, score
 from probeshift.experiments.inputs import load_datasets
-from probeshift.summaries import CellKey
-from probeshift.summaries.study import Study
+
+if TYPE_CHECKING:
+    from probeshift.summaries.study import Study
 
 STUDY_METHODS = ("dim", "lda", "lr", "lr-g", "ccs", "pca", "pca-g", "lat", "random")
 OTHER = {"strict": "published", "published": "strict"}
@@ -49,6 +51,9 @@ def open_study(settings: CrossdataSettings) -> Comparison:
 
 def compare(comparison: Comparison, *, on_progress: Progress | None = None) -> dict[str, Study]:
     """Both protocols' studies by name. Writes results.* by the protocol of the settings and results-<other>.* beside it."""
+    from probeshift.summaries import CellKey
+    from probeshift.summaries.study import Study
+
     layers = comparison.layers()
     slices = comparison.read(("train", "selection", "test"), layers, on_progress)
     main = comparison.settings.protocol
