@@ -18,7 +18,9 @@ import pytest
 from simulated_study import study
 
 from probeshift.errors import UsageError
-from probeshift.summaries.anchors import (
+from probeshift.summaries.directions import distances, merges
+from probeshift.summaries.generalisation import train_test_means
+from probeshift.summaries.matrix_means import (
     away,
     family_means,
     matrix_means,
@@ -29,8 +31,6 @@ from probeshift.summaries.anchors import (
     recovered_of_own,
     without,
 )
-from probeshift.summaries.directions import distances, merges
-from probeshift.summaries.generalisation import train_test_means
 
 FOLDER = Path(__file__).parent / "anchors"
 TENTH, PERCENT = 0.0005 + 1e-9, 0.005 + 1e-9

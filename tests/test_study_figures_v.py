@@ -20,9 +20,9 @@ from probeshift.report.comparison import scatter, validation
 from probeshift.report.comparison.clustering import draw_clustering
 from probeshift.report.comparison.scatter import draw_from_and_to, draw_truthful_qa
 from probeshift.report.comparison.validation import draw_arc_easy, draw_got, draw_lda, draw_repe
-from probeshift.summaries.anchors import matrix_of
 from probeshift.summaries.directions import clustering, distances, from_and_to, merges
 from probeshift.summaries.generalisation import train_test_means
+from probeshift.summaries.matrix_means import matrix_of
 from probeshift.summaries.validation import (
     ON_ITSELF,
     REPE_LINES,

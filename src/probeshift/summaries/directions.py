@@ -11,9 +11,9 @@ import pandas as pd
 
 from probeshift.errors import UsageError
 from probeshift.metrics.intervals import percentile
-from probeshift.summaries.anchors import matrix_of, own_cells
 from probeshift.summaries.blocks import ALL_AGREE, Blocks
 from probeshift.summaries.generalisation import counted, families
+from probeshift.summaries.matrix_means import matrix_of, own_cells
 from probeshift.summaries.protocols import away_and_deep
 from probeshift.summaries.resampling import mean_table
 from probeshift.summaries.rows import listed

@@ -14,8 +14,7 @@ from probeshift.metrics.intervals import percentile
 from probeshift.summaries.counted import beside
 from probeshift.summaries.generalisation import CONTROL, LEARNED, counted
 from probeshift.summaries.resampling import Replicates, replicated_means
-from probeshift.summaries.study import Study
-from probeshift.summaries.validation import RECOVERED_WELL
+from probeshift.summaries.study import RECOVERED_WELL, Study
 
 PROBE, LAYER_SHARE, OVERALL_SHARE = "probe", "share of a layer", "share from the cut layer on"
 

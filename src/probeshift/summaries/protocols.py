@@ -16,8 +16,8 @@ from probeshift.summaries.blocks import NO_CELLS, Blocks
 from probeshift.summaries.counted import CELL, beside
 from probeshift.summaries.headline import Headline, headline, mean_recovered, share
 from probeshift.summaries.rows import pick
-from probeshift.summaries.study import Study
-from probeshift.summaries.validation import RECOVERED_WELL, TRUTHFUL_QA, TRUTHFUL_QA_LINES, share_above, truthful_qa
+from probeshift.summaries.study import RECOVERED_WELL, Study
+from probeshift.summaries.validation import TRUTHFUL_QA, TRUTHFUL_QA_LINES, share_above, truthful_qa
 
 NO_TRUTHFUL_QA = f"`{TRUTHFUL_QA}` was not evaluated"
 NO_GOOD_PROBES = "no probe recovers above 80 % on the other sets"

@@ -14,10 +14,9 @@ from probeshift.errors import UsageError
 from probeshift.metrics import clopper_pearson
 from probeshift.summaries.generalisation import SUPERVISED
 from probeshift.summaries.rows import CONTROLS, listed, pick
-from probeshift.summaries.study import Study
+from probeshift.summaries.study import RECOVERED_WELL, Study
 
 TRUTHFUL_QA = "truthful_qa"
-RECOVERED_WELL = 0.8  # the study's line: a probe above it generalises
 # Llama-2-13B-chat in the RepE paper (arXiv 2310.01405), asked with a standard and with a calibrated prompt.
 TRUTHFUL_QA_LINES = {"standard prompt": 0.359, "calibrated prompt": 0.503}
 # Llama-2-13B-chat in the RepE paper, as the study draws them beside LAT.

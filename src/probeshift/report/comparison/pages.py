@@ -14,7 +14,9 @@ from probeshift.report.comparison import FIGURES
 from probeshift.report.comparison.reading import reading
 from probeshift.report.figures import save_figure
 from probeshift.report.tables import Pages, Table
+from probeshift.summaries.generalisation import families, train_test_means
 from probeshift.summaries.inverted import anti_generalising
+from probeshift.summaries.matrix_means import family_means, matrix_of
 from probeshift.summaries.paired import compare_methods
 from probeshift.summaries.protocols import protocol_table
 from probeshift.summaries.study import Study
@@ -69,8 +71,16 @@ def _tables(strict: Study, published: Study, study: Study) -> Mapping[str, pd.Da
         "published_vs_strict": protocol_table(strict, published),
         "paired_tests": compare_methods(study),
         "inverted_cells": anti_generalising(strict),
+        "family_means": _families(study),
         "ceilings": study.ceilings,
     }
+
+
+def _families(study: Study) -> pd.DataFrame:
+    """Mean of r3b between families, own cells left out."""
+    table = train_test_means(study)
+    names = families(study, "train") | families(study, "test")
+    return family_means(matrix_of(table), names).reset_index()
 
 
 def _markdown(

@@ -15,7 +15,8 @@ from probeshift.report.comparison.point_names import name_points
 from probeshift.report.comparison.study_figure import StudyFigure
 from probeshift.report.palette import BLUE, GREEN, GREY, ORANGE
 from probeshift.summaries.directions import from_and_to
-from probeshift.summaries.validation import RECOVERED_WELL, TRUTHFUL_QA_LINES, share_above, truthful_qa
+from probeshift.summaries.study import RECOVERED_WELL
+from probeshift.summaries.validation import TRUTHFUL_QA_LINES, share_above, truthful_qa
 
 _SIDES = ("from", "to")
 

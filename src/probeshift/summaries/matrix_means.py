@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError
-
-WELL = 0.8  # "exceeds 80 %"
+from probeshift.summaries.study import RECOVERED_WELL
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def without(matrix: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
     return matrix.loc[~matrix.index.isin(names), ~matrix.columns.isin(names)]
 
 
-def matrix_means(matrix: pd.DataFrame, line: float = WELL) -> MatrixMeans:
+def matrix_means(matrix: pd.DataFrame, line: float = RECOVERED_WELL) -> MatrixMeans:
     """Mean over all cells, off and on the diagonal, and the share of cells off the diagonal strictly above `line`."""
     everything, own = matrix.to_numpy(dtype=float), own_cells(matrix)
     defined = np.isfinite(everything)
