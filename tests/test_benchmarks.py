@@ -1,4 +1,4 @@
-"""The benchmark script runs end to end on a tiny model. No time is ever asserted."""
+"""The benchmark scripts run end to end, small. No time is ever asserted."""
 
 import importlib.util
 import json
@@ -57,3 +57,28 @@ def test_peak_memory_is_that_of_one_contestant(benchmark, tmp_path, capsys):
     run_one = ["--peak-of", "engine", "--texts", "20", "--model", str(tiny_models.shared("llama")), "--device", "cpu"]
     benchmark.main(run_one)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["resident"] > 0
+
+
+@pytest.fixture
+def probes_benchmark(monkeypatch):
+    spec = importlib.util.spec_from_file_location("probes_benchmark", SCRIPT.with_name("probes.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_probe_solvers_and_both_loops_fit_every_method_of_every_shape(probes_benchmark, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    probes_benchmark.main(["--small", "--d-model", "64", "--layers", "2", "--sample", "1", "--out", str(out)])
+    results = json.loads(out.read_text())
+    for found in results["shapes"]:
+        assert all(set(seconds) == set(found["seconds"]["engine"]) for seconds in found["seconds"].values())
+    assert set(results["by_method"]) == set(probes_benchmark.METHODS)
+    assert "the loops are extrapolated" in capsys.readouterr().out
+
+
+def test_solvers_that_disagree_end_the_probe_benchmark(probes_benchmark, monkeypatch):
+    monkeypatch.setattr(probes_benchmark, "MAX_PROBABILITY", 0.0)
+    with pytest.raises(SystemExit, match=r"lr, probability differs by .* no times are shown"):
+        probes_benchmark.main(["--small", "--d-model", "64", "--layers", "1"])
