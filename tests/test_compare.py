@@ -211,3 +211,23 @@ def test_a_failed_fit_is_reported_in_its_rows_and_stops_nothing(tmp_path, monkey
     )
     assert rows.loc[~failed, "value"].notna().all()
     assert fitted(tmp_path / "again")[2].card.failures == (None,) * 3, "the strict procedure has no such rule"
+
+
+def test_a_training_set_too_small_for_one_method_is_used_by_the_others(tmp_path):
+    tiny = planted.write(tmp_path / "stores", planted.Recipe("tiny", planted.unit(1), n_questions=1))
+    dim, ccs = fit_probes(
+        tiny, [find_method("dim"), find_method("ccs")], planted.LAYERS, ResultFolder(tmp_path / "results")
+    )
+    assert dim.card.failures == (None,) * 3
+    assert all("`tiny` is too small: this method needs at least 4 rows" in why for why in ccs.card.failures)
+
+
+def test_a_singular_system_is_a_failed_fit_not_a_crash(tmp_path, monkeypatch):
+    from torch.linalg import LinAlgError
+
+    def singular(*_):
+        raise LinAlgError("the leading minor of order 3 is not positive-definite\nmore")
+
+    monkeypatch.setattr("probeshift.probes.logistic.solve_logistic", singular)
+    (probe,) = fitted(tmp_path, methods=("lr",))
+    assert probe.card.failures == ("numerically singular (the leading minor of order 3 is not positive-definite)",) * 3

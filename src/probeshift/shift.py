@@ -124,13 +124,21 @@ def _fit(
         )
         for method in methods:
             seeds = [layer_seed(seed, method.name, train.dataset, layer) for layer in chunk]
-            parts[method.name].append(_calibrate(method, training, method.fit(training, seeds)))
+            parts[method.name].append(_calibrate(method, training, _fit_or_say_why(method, training, seeds)))
     for method in methods:
         card = _card(train, method, layers, fit_ids[method.name], seed, parts[method.name])
         directions, biases = (
             np.concatenate([getattr(p, n) for p in parts[method.name]]) for n in ("directions", "biases")
         )
         yield ProbeFile(card, directions, biases)
+
+
+def _fit_or_say_why(method: Method, training: TrainingSet, seeds: Sequence[int]) -> Fitted:
+    """Data that one method cannot use stops neither the other methods nor the other training sets."""
+    try:
+        return method.fit(training, seeds)
+    except UsageError as error:
+        return Fitted.failed(training, str(error))
 
 
 def _chunks(layers: Sequence[int], layer_bytes: int, budget: int) -> Iterator[tuple[int, ...]]:

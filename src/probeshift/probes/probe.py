@@ -131,6 +131,12 @@ class Fitted:
     biases: PerLayer | None = None
     failures: tuple[str | None, ...] = ()
 
+    @classmethod
+    def failed(cls, training: TrainingSet, why: str) -> Fitted:
+        """No solution at any layer."""
+        n_layers, _, d_model = training.acts.shape
+        return cls(np.full((n_layers, d_model), np.nan), None, (why,) * n_layers)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -160,4 +166,9 @@ class Method:
             groups = training.given_groups()
             training.require(len(np.unique(groups)) < len(groups), "questions with more than one answer")
         training.require(len(training.labels) >= self.least_rows, f"at least {self.least_rows} rows")
-        return self.solve(training, seeds)
+        from torch.linalg import LinAlgError
+
+        try:
+            return self.solve(training, seeds)
+        except LinAlgError as error:
+            return Fitted.failed(training, f"numerically singular ({str(error).splitlines()[0]})")
