@@ -32,6 +32,8 @@ ROW_COLUMNS = (
     "train_family", "test_family", "in_distribution", "related", "limited",
 )  # fmt: skip
 
+MAIN_TABLE = "results"
+
 
 @dataclass(frozen=True)
 class ProbeCard:
@@ -150,8 +152,8 @@ class ResultFolder:
         publish(path.with_suffix(".safetensors"), save({"correct": correct.astype(np.float32)}, metadata))
         publish(path, pd.DataFrame(list(rows), columns=list(ROW_COLUMNS)).to_parquet(index=False))
 
-    def collect(self, contexts: Iterable[tuple[str, str, str]], table: str = "results") -> pd.DataFrame:
-        """Gather the rows of the given (test, split, context) into <table>.parquet and <table>.csv.
+    def collect(self, contexts: Iterable[tuple[str, str, str]], table: str = MAIN_TABLE) -> pd.DataFrame:
+        """Gather the rows of the given (test, split, context) into <table>.parquet; the main table is written as csv too.
 
         Raises:
             StoreError: there are no rows.
@@ -167,7 +169,8 @@ class ResultFolder:
         )
         publish(self.folder / f"{table}.contexts.json", json.dumps(keys))
         publish(self.folder / f"{table}.parquet", rows.to_parquet(index=False))
-        publish(self.folder / f"{table}.csv", rows.to_csv(index=False))
+        if table == MAIN_TABLE:
+            publish(self.folder / f"{table}.csv", rows.to_csv(index=False))
         return rows
 
     def read(self) -> pd.DataFrame:
@@ -204,7 +207,7 @@ class ResultFolder:
         publish(path, "".join(lines))
         return path
 
-    def correct(self, split: str = "test", table: str = "results") -> dict[tuple[str, str, int, str], np.ndarray]:
+    def correct(self, split: str = "test", table: str = MAIN_TABLE) -> dict[tuple[str, str, int, str], np.ndarray]:
         """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined.
 
         Raises:

@@ -50,7 +50,7 @@ def open_study(settings: CrossdataSettings) -> Comparison:
 
 
 def compare(comparison: Comparison, *, on_progress: Progress | None = None) -> dict[str, Study]:
-    """Both protocols' studies by name. Writes results.* by the protocol of the settings and results-<other>.* beside it."""
+    """Both protocols' studies by name. Writes results.* by the protocol of the settings and results-<other>.parquet beside it."""
     from probeshift.summaries import CellKey
     from probeshift.summaries.study import Study
 
