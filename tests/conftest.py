@@ -3,5 +3,13 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's and scipy's threads always spin, and the oracles are small
+
+import scipy.linalg
+from threadpoolctl import threadpool_limits
+
+from probeshift.cli import threads
+
+# A test runner may have loaded numpy before; the oracles are small.
+BLAS = threadpool_limits(1, user_api="blas")
+
+__all__ = ["BLAS", "scipy", "threads"]

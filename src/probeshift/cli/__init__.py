@@ -15,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from probeshift.cli import threads  # isort: split
+
 from probeshift.cli import crossdata, datasets, models
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
@@ -29,6 +31,7 @@ app = typer.Typer(
     },
     epilog="Try first: probeshift demo",
 )
+assert threads  # imported for what it sets
 app.command("demo")(crossdata.demo)
 app.command("plan")(crossdata.plan)
 app.add_typer(crossdata.app, name="crossdata")
@@ -61,8 +64,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Waiting threads of torch spin by default; on a machine with another busy process that costs tens of times the work itself.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # other libraries' bars, in logs and pipes
     try:
