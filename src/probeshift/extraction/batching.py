@@ -24,6 +24,36 @@ TokenIds = tuple[int, ...] | array
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLists(Sequence[array]):
+    """Token ids (or token indices) of many texts, end to end: four bytes a token and eight a text stay in memory.
+
+    List `i` is `flat[bounds[i] : bounds[i + 1]]`.
+    """
+
+    flat: array
+    bounds: array
+
+    @classmethod
+    def of(cls, lists: Iterable[Iterable[int]]) -> TokenLists:
+        flat, bounds = array("i"), array("q", [0])
+        for one in lists:
+            flat.extend(one)
+            bounds.append(len(flat))
+        return cls(flat, bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def __getitem__(self, index: int) -> array:  # type: ignore[override]  # single lists only
+        i = range(len(self))[index]
+        return self.flat[self.bounds[i] : self.bounds[i + 1]]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [end - start for start, end in pairwise(self.bounds)]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Sequences computed together: `groups` of sequence indices, each group sharing its first `prefix` tokens (0: nothing)."""
 

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 from probeshift.activations import FORMAT_VERSION, ITEM_BYTES
 from probeshift.datasets import Statement
 from probeshift.errors import UsageError
-from probeshift.extraction.batching import Batch, TokenIds, cut_batches, cut_shards
+from probeshift.extraction.batching import Batch, TokenLists, cut_batches, cut_shards
 from probeshift.models import ModelInfo, template_hash, tokenizer_hash, weight_hash
 from probeshift.provenance import publish, sha256_json
 
@@ -61,22 +61,50 @@ class ExtractionOptions:
 
 
 @dataclass(frozen=True)
+class Rows(Sequence[dict[str, Any]]):
+    """One line per statement, in dataset order. Kept as columns: a line is put together when it is read.
+
+    `sequences` says which token sequence of the plan a statement is, `truncated` whether its tokens were cut.
+    """
+
+    statements: tuple[Statement, ...]
+    n_tokens: array
+    truncated: array
+    sequences: array
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]  # single lines only
+        s = self.statements[index]
+        return {
+            "dataset": s.dataset, "row_id": s.row_id, "text": s.text, "label": s.label, "split": s.split, "group": s.group,
+            "answer_type": s.answer_type, "entity": s.entity, "n_tokens": self.n_tokens[index],
+            "truncated": bool(self.truncated[index]), "sequence": self.sequences[index],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Plan:
     """Token sequences, probed positions, batches and shards of one store."""
 
     content_id: str
     header: dict[str, Any]
-    rows: list[dict[str, Any]]
-    sequences: tuple[TokenIds, ...]
-    positions: tuple[tuple[int, ...], ...]
+    rows: Rows
+    sequences: TokenLists
+    positions: TokenLists
     batches: tuple[Batch, ...]
     shards: tuple[tuple[int, ...], ...]
-    truncated: int = 0
 
     @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each sequence."""
-        return [len(s) for s in self.sequences]
+        return self.sequences.lengths
+
+    @property
+    def truncated(self) -> int:
+        """Statements whose tokens were cut."""
+        return sum(self.rows.truncated)
 
     @cached_property
     def plan_id(self) -> str:
@@ -86,7 +114,7 @@ class Plan:
     @property
     def text_tokens(self) -> int:
         """Tokens in the statements as written, repeats included."""
-        return sum(row["n_tokens"] for row in self.rows)
+        return sum(self.rows.n_tokens)
 
     @property
     def needed_tokens(self) -> int:
@@ -156,36 +184,42 @@ def make_plan(
     ids = tokenize([s.text for s in statements], tokenizer, special_tokens=options.special_tokens)
     context = [n for n in (info.max_tokens, tokenizer.model_max_length) if n]
     ids, cut = _fit_context(ids, statements, min(context, default=None), options, frozenset(tokenizer.all_special_ids))
-    distinct = {sequence.tobytes(): sequence for sequence in ids}
-    sequences, index = tuple(distinct.values()), {key: i for i, key in enumerate(distinct)}
-    rows = [_row(s, len(i), index[i.tobytes()], c) for s, i, c in zip(statements, ids, cut, strict=True)]
+    sequences, sequence_of = _distinct(ids)
+    rows = Rows(tuple(statements), array("q", ids.lengths), cut, sequence_of)
     batches, shards = _cut(sequences, info, options)
-    positions = tuple((len(s) - 1,) for s in sequences)  # `last`; pads never enter, so it needs no mask
+    positions = TokenLists.of((n - 1,) for n in sequences.lengths)  # `last`; pads never enter, so it needs no mask
     asked = {**(identity or identify(info, tokenizer)), **_asked(options)}
-    content_id = _hash_content(asked, rows, distinct)[:24]
-    return Plan(content_id, {**asked, **_header(info, options)}, rows, sequences, positions, batches, shards, sum(cut))
+    content_id = _hash_content(asked, rows, sequences)[:24]
+    return Plan(content_id, {**asked, **_header(info, options)}, rows, sequences, positions, batches, shards)
 
 
-def _hash_content(asked: dict[str, Any], rows: Sequence[dict[str, Any]], sequences: Iterable[bytes]) -> str:
+def _distinct(ids: TokenLists) -> tuple[TokenLists, array]:
+    """Every sequence once, in order of first appearance, and which of them each row is."""
+    number: dict[bytes, int] = {}  # by digest: a long text's tokens would be a long key
+    index = array("q", (number.setdefault(hashlib.sha256(i).digest(), len(number)) for i in ids))
+    firsts = np.unique(np.asarray(index), return_index=True)[1].tolist()
+    return TokenLists.of(ids[row] for row in firsts), index
+
+
+def _hash_content(asked: dict[str, Any], rows: Rows, sequences: TokenLists) -> str:
     """Row by row, so that no second copy of all texts and tokens is made."""
     digest = hashlib.sha256(sha256_json(asked).encode())
-    for part in chain((sha256_json(row).encode() for row in rows), sequences):
+    for part in chain((sha256_json(row).encode() for row in rows), (s.tobytes() for s in sequences)):
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> list[array]:
+def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> TokenLists:
     """Token ids of each text, in order.
 
     Raises:
         UsageError: a text has no tokens at all.
     """
-    found: list[array] = []
-    for start in range(0, len(texts), _TOKENIZE_AT_ONCE):
-        part = list(texts[start : start + _TOKENIZE_AT_ONCE])
-        ids = tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"]
-        found += (array("i", i) for i in ids)  # four bytes a token: the tokens of all rows stay in memory
-    empty = [i for i, ids in enumerate(found) if not ids]
+    starts = range(0, len(texts), _TOKENIZE_AT_ONCE)
+    parts = (list(texts[i : i + _TOKENIZE_AT_ONCE]) for i in starts)
+    ids = (tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"] for part in parts)
+    found = TokenLists.of(chain.from_iterable(ids))
+    empty = [i for i, length in enumerate(found.lengths) if not length]
     if empty:
         raise UsageError(f"{len(empty)} texts have no tokens (first: row {empty[0]}). Remove the empty texts.")
     return found
@@ -202,24 +236,24 @@ def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
 
 
 def _fit_context(
-    ids: list[array],
+    ids: TokenLists,
     statements: Sequence[Statement],
     context: int | None,
     options: ExtractionOptions,
     special: frozenset[int],
-) -> tuple[list[array], list[bool]]:
-    """Refuse prompts that do not fit, or cut them from the left when the user named a limit. Never silently."""
+) -> tuple[TokenLists, array]:
+    """Refuse prompts that do not fit, or cut them from the left when the user named a limit (1: cut). Never silently."""
     limit = min(n for n in (options.max_tokens, context, _NO_LIMIT) if n)
-    long = [len(i) > limit for i in ids]
+    long = array("b", (n > limit for n in ids.lengths))
     if any(long) and options.max_tokens is None:
-        first = statements[long.index(True)]
+        first = statements[long.index(1)]
         raise UsageError(
             f"{sum(long)} of {len(ids)} prompts are longer than the {limit} tokens the model can read (first: "
             f"{first.dataset} row {first.row_id}). Add --max-tokens {limit} to cut them from the left, or remove them."
         )
     if any(long):
         log.warning("%d of %d prompts cut from the left to %d tokens", sum(long), len(ids), limit)
-    return [_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)], long
+    return TokenLists.of(_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)), long
 
 
 def _cut_left(ids: array, limit: int, special: frozenset[int]) -> array:
@@ -228,18 +262,10 @@ def _cut_left(ids: array, limit: int, special: frozenset[int]) -> array:
     return ids[:keep] + ids[len(ids) - (limit - keep) :]
 
 
-def _row(statement: Statement, n_tokens: int, sequence: int, truncated: bool) -> dict[str, Any]:
-    s = statement
-    return {
-        "dataset": s.dataset, "row_id": s.row_id, "text": s.text, "label": s.label, "split": s.split, "group": s.group,
-        "answer_type": s.answer_type, "entity": s.entity, "n_tokens": n_tokens, "truncated": truncated, "sequence": sequence,
-    }  # fmt: skip
-
-
 def _cut(
-    sequences: tuple[TokenIds, ...], info: ModelInfo, options: ExtractionOptions
+    sequences: TokenLists, info: ModelInfo, options: ExtractionOptions
 ) -> tuple[tuple[Batch, ...], tuple[tuple[int, ...], ...]]:
-    lengths = [len(s) for s in sequences]
+    lengths = sequences.lengths
     floor, ceiling = BATCH_TOKENS[options.device]
     budget = options.batch_tokens or min(ceiling, max(floor, sum(lengths) // 50))
     shared = options.batch_tokens or max(budget, SHARED_TOKENS[options.device])
@@ -278,31 +304,35 @@ def _header(info: ModelInfo, options: ExtractionOptions) -> dict[str, Any]:
     }
 
 
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: Rows) -> None:
     """Some thousand rows at a time, so that the table never stands in memory a second time."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     words = ("dataset", "row_id", "text", "split", "group", "answer_type", "entity")
     kinds = {**dict.fromkeys(words, pa.string()), "label": pa.bool_(), "truncated": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in rows[0]])
-    buffer = pa.BufferOutputStream()
-    with pq.ParquetWriter(buffer, schema) as writer:
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            writer.write_table(pa.Table.from_pylist(rows[start : start + _ROWS_AT_ONCE], schema))
-    publish(path, buffer.getvalue().to_pybytes())
+    lines = iter(rows)
+    parts = iter(lambda: list(islice(lines, _ROWS_AT_ONCE)), [])
+    _write_parquet(path, schema, (pa.Table.from_pylist(part, schema) for part in parts))
 
 
-def _write_sequences(path: Path, columns: dict[str, Sequence[Sequence[int]]]) -> None:
-    """One list of integers per sequence and column, by way of one flat array each."""
+def _write_sequences(path: Path, columns: dict[str, TokenLists]) -> None:
+    """One list of integers per sequence and column."""
+    import pyarrow as pa
+
+    flat = {name: [np.asarray(a, dtype=np.int32) for a in (c.bounds, c.flat)] for name, c in columns.items()}
+    table = pa.table({name: pa.ListArray.from_arrays(*arrays) for name, arrays in flat.items()})
+    _write_parquet(path, table.schema, [table])
+
+
+def _write_parquet(path: Path, schema: Any, tables: Iterable[Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    lists = {}
-    for name, values in columns.items():
-        ends = np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int32)
-        flat = np.concatenate([np.asarray(v, dtype=np.int32) for v in values])
-        lists[name] = pa.ListArray.from_arrays(pa.array(ends), pa.array(flat))
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(lists), buffer)
+    with pq.ParquetWriter(buffer, schema) as writer:
+        for table in tables:
+            writer.write_table(table)
     publish(path, buffer.getvalue().to_pybytes())
+    del buffer
+    pa.default_memory_pool().release_unused()  # else a run keeps what encoding all its rows took

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -192,21 +194,25 @@ def _groups_to_check(job: Extraction, model: LanguageModel) -> list[Batch]:
 
 
 def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -> Extraction:
-    statements = [Statement(**{k: row[k] for k in Statement.__slots__}) for row in job.plan.rows]
     if not (job.folder / "shards").exists():  # nothing made yet, by us or beside us
         shutil.rmtree(job.folder)
-    return prepare(statements, model.info, model.tokenizer, options, label=job.label, root=job.folder.parent.parent)
+    return prepare(
+        job.plan.rows.statements, model.info, model.tokenizer, options, label=job.label, root=job.folder.parent.parent
+    )
 
 
 def _run_shards(job: Extraction, missing: list[int], reader: BatchReader, on_progress: Progress | None) -> None:
     total = sum(job.plan.shard_tokens(i) for i in range(len(job.plan.shards)))
     done = before = total - sum(job.plan.shard_tokens(i) for i in missing)
     start = time.perf_counter()
+    shapes = {shard: _shard_shape(job, shard) for shard in missing}
+    # One shard computed, one written. Taken once: memory freed shard by shard goes back to the system only in part.
+    space = cycle(torch.empty(2, max(map(math.prod, shapes.values())), dtype=reader.model.dtype))
     with ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
         for shard, lock in _claimed(job.folder, missing):
             batches = [job.plan.batches[b] for b in job.plan.shards[shard]]
-            values = _empty_shard(job, batches, reader)
+            values = next(space)[: math.prod(shapes[shard])].view(shapes[shard])
             filled = 0
             for batch, part in zip(batches, _drained(map(reader.read, batches)), strict=True):
                 values[:, filled : filled + part.shape[1]] = part
@@ -222,11 +228,10 @@ def _run_shards(job: Extraction, missing: list[int], reader: BatchReader, on_pro
     _remember_rate(reader.model, done - before, time.perf_counter() - start)
 
 
-def _empty_shard(job: Extraction, batches: Sequence[Batch], reader: BatchReader) -> Tensor:
-    """Room for a whole shard on the CPU: [layer, sequence, position, d_model]."""
-    n_sequences = sum(len(batch.sequences) for batch in batches)
-    shape = (len(job.options.layers), n_sequences, len(job.plan.positions[0]), job.plan.header["d_model"])
-    return torch.empty(shape, dtype=reader.model.dtype)
+def _shard_shape(job: Extraction, shard: int) -> tuple[int, int, int, int]:
+    """Layers, sequences, positions, d_model."""
+    n_sequences = sum(len(job.plan.batches[b].sequences) for b in job.plan.shards[shard])
+    return len(job.options.layers), n_sequences, len(job.plan.positions[0]), job.plan.header["d_model"]
 
 
 def _claimed(folder: Path, missing: Sequence[int]) -> Iterator[tuple[int, FileLock]]:
