@@ -190,6 +190,46 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on(caplog):
     np.testing.assert_allclose(store.read(3), expected.read(3), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        MemoryError(),
+    ],
+    ids=["cuda", "cpu", "python"],
+)
+def test_no_memory_for_the_prefix_check_halves_batches_and_keeps_the_plan(full, caplog, tmp_path, monkeypatch):
+    folder = tiny_models.shared("llama")
+    expected = run(folder, 40, reuse_prefixes=False)
+    monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path / "small"))  # else the finished store answers
+    info = describe(str(folder))
+    passes = []
+
+    def small_device():
+        model = load_model(info, dtype="float32", device="cpu")
+
+        def refuse(_module, _args, kwargs):
+            passes.append(kwargs["use_cache"])
+            if kwargs["input_ids"].shape[0] > 1:
+                raise full
+
+        model.backbone.register_forward_pre_hook(refuse, with_kwargs=True)
+        return model
+
+    job = prepare(
+        statements(40), info, load_tokenizer(info), ExtractionOptions((0, 1, 2, 3), "float32"), label="small"
+    )
+    assert any(b.prefix for b in job.plan.batches)
+    with caplog.at_level(logging.WARNING):
+        store = extract(job, small_device)
+    assert store.folder == job.folder, "lack of memory is no reason for another plan"
+    assert "cannot reuse prefixes" not in caplog.text and "no memory to check" in caplog.text
+    assert passes.count(True) <= 2, "sharing that was never checked was used"
+    assert json.loads(shard_paths(store.folder, 0)[1].read_text())["memory_splits"] > 0
+    np.testing.assert_allclose(store.read(3), expected.read(3), atol=1e-4)
+
+
 def test_one_row_that_does_not_fit_is_an_error_with_a_way_out():
     info = describe(str(tiny_models.shared("llama")))
     model = load_model(info, dtype="float32", device="cpu")

@@ -39,6 +39,7 @@ class BatchReader:
         named = inspect.signature(model.backbone.forward).parameters
         self._takes_positions = model.info.causal and "position_ids" in named
         self.splits = 0  # batches cut in half for lack of memory; recorded, since it changes rounding
+        self.shares = True  # off: batches with a prefix are halved and read plainly
 
     def read(self, batch: Batch) -> Tensor:
         """Residual stream of a batch as [layer, sequence, position, d_model] on the model's device.
@@ -48,9 +49,12 @@ class BatchReader:
         """
         with torch.inference_mode():
             try:
-                return self._plain(batch.sequences) if not batch.prefix else self._cached(batch)
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not batch.prefix:
+                    return self._plain(batch.sequences)
+                if self.shares:
+                    return self._cached(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
         return self._halves(batch)  # outside the handler, so that the failed pass's tensors are free
 
@@ -180,10 +184,7 @@ def _pad(sequences: Sequence[TokenIds]) -> Tensor:
     return torch.tensor([[*s, *([0] * (longest - len(s)))] for s in sequences])
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "not enough memory" in text
-        or "out of memory" in text
-    )
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failed pass asked for more memory than there is; on the CPU torch says so in words only."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in words)

@@ -27,7 +27,7 @@ from probeshift.activations import ActivationStore, finish, shard_paths, shard_s
 from probeshift.datasets import Statement
 from probeshift.errors import StoreError
 from probeshift.extraction.batching import Batch
-from probeshift.extraction.forward import PREFIX_TOLERANCE, BatchReader
+from probeshift.extraction.forward import PREFIX_TOLERANCE, BatchReader, is_out_of_memory
 from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
 from probeshift.models import LanguageModel, ModelInfo, folder_name
 from probeshift.provenance import cache_root, cannot_write, publish
@@ -171,7 +171,11 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
         return None
     try:
         difference = max(reader.prefix_difference(example) for example in examples)
-    except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError) as error:
+    except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):  # says nothing about the architecture: the plan stays, unchecked sharing is not used
+            log.warning("no memory to check prefix reuse; batches that share a prefix are halved and read without it")
+            reader.shares = False
+            return None
         log.warning("%s cannot reuse prefixes (%s: %s)", job.plan.header["model"], type(error).__name__, error)
         difference = float("inf")
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
