@@ -1,10 +1,12 @@
 """The engine reads what the model computes, resumes exactly, and never hands back anything stale, damaged or silent."""
 
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +103,39 @@ def test_repeated_texts_are_computed_once_and_read_for_every_row():
     twice = [*rows, *(replace(r, row_id=f"again {r.row_id}") for r in rows)]
     made = make_plan(twice, info, load_tokenizer(info), ExtractionOptions(layers=(1,), dtype="float32"))
     assert len(made.rows) == 12 and len(made.sequences) == 6
+
+
+class Letters:
+    """A tokenizer that no library version changes: one token a letter."""
+
+    model_max_length, all_special_ids = 10_000, ()
+
+    def __call__(self, texts, **_):
+        return {"input_ids": [[ord(letter) % 64 for letter in text] for text in texts]}
+
+
+def letter_plan(rows, **options):
+    info = replace(describe(str(tiny_models.shared("llama"))), name="toy", max_tokens=10_000)
+    return make_plan(rows, info, Letters(), ExtractionOptions((0, 3), "float32", **options), {"weights": "w"})
+
+
+def test_stores_of_earlier_versions_keep_their_names():
+    """Whoever means to change one of these also raises FORMAT_VERSION."""
+    whole, cut = letter_plan(statements(40)), letter_plan(statements(40), max_tokens=90)
+    assert (whole.content_id, whole.plan_id) == ("5530a490e457bb256393c2f1", "693a1cc5bdfb8129b2573f7a")
+    assert (cut.content_id, cut.plan_id) == ("a1333e39180961adb2732766", "9a9f9433ad1fa862c571cc95")
+
+
+def test_a_plan_keeps_little_of_a_row_beside_its_tokens():
+    kept = {}
+    for n in (500, 2500):
+        rows = statements(n)
+        tracemalloc.start()
+        made = letter_plan(rows)
+        gc.collect()
+        kept[n] = tracemalloc.get_traced_memory()[0] - 4 * made.text_tokens
+        tracemalloc.stop()
+    assert (kept[2500] - kept[500]) / 2000 < 300, "a row's numbers and its place in a batch; its text is the caller's"
 
 
 def test_a_killed_run_continues_to_the_same_bytes(tmp_path):
@@ -217,9 +252,7 @@ def test_no_memory_for_the_prefix_check_halves_batches_and_keeps_the_plan(full, 
         model.backbone.register_forward_pre_hook(refuse, with_kwargs=True)
         return model
 
-    job = prepare(
-        statements(40), info, load_tokenizer(info), ExtractionOptions((0, 1, 2, 3), "float32"), label="small"
-    )
+    job = prepare(statements(40), info, load_tokenizer(info), ExtractionOptions((0, 1, 2, 3), "float32"), label="small")
     assert any(b.prefix for b in job.plan.batches)
     with caplog.at_level(logging.WARNING):
         store = extract(job, small_device)

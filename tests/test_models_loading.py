@@ -1,6 +1,7 @@
 """Loading: the device and dtype asked for, and one sentence for everything that can be missing."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -54,6 +55,15 @@ def test_weights_get_the_dtype_asked_for(dtype):
     assert {weight.dtype for weight in model.module.parameters()} == {model.dtype} == {getattr(torch, dtype)}
     assert not model.module.training
     assert model.device == torch.device("cpu")
+
+
+def test_loading_bounds_the_kernels_kept_unless_the_user_does(monkeypatch):
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    load_model(describe(str(shared("llama"))), dtype="float32", device="cpu", check=False)
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    load_model(describe(str(shared("llama"))), dtype="float32", device="cpu", check=False)
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
 
 
 def test_a_quantisation_that_is_unknown_or_not_installed_is_refused(monkeypatch):

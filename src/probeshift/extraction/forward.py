@@ -152,30 +152,34 @@ class _Capture:
     def __init__(
         self, n_layers: int, n_rows: int, n_positions: int, passes: Sequence[list[tuple[int, int, int, int]]]
     ) -> None:
-        self.shape = (n_rows, n_positions)
+        self.shape = (n_layers, n_rows, n_positions)
         self.passes = [torch.tensor(p, dtype=torch.long).reshape(-1, 4).T for p in passes]
         self.current, self.slot = 0, 0
-        self.found: list[Tensor] = []
+        self.found: Tensor | None = None
         self.index: dict[tuple[int, torch.device], Tensor] = {}
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
         if self.passes[self.current].shape[1]:
-            key = (self.current, hidden.device)
-            if key not in self.index:  # once per batch and device, not once per layer
-                self.index[key] = self.passes[self.current].to(hidden.device, non_blocking=True)
-            row, position, source, token = self.index[key]
-            if self.slot == len(self.found):
-                self.found.append(hidden.new_empty((*self.shape, hidden.shape[-1])))
-            self.found[self.slot][row, position] = hidden[source, token]
+            if self.found is None:  # one block: pieces kept layer by layer would split the memory the layers share
+                self.found = hidden.new_empty((*self.shape, hidden.shape[-1]))
+            row, position, _, _ = self._index(self.found.device)
+            _, _, source, token = self._index(hidden.device)
+            self.found[self.slot, row, position] = hidden[source, token].to(self.found.device, non_blocking=True)
         self.slot += 1
+
+    def _index(self, device: torch.device) -> Tensor:
+        key = (self.current, device)
+        if key not in self.index:  # once per batch and device, not once per layer
+            self.index[key] = self.passes[self.current].to(device, non_blocking=True)
+        return self.index[key]
 
     def next_pass(self) -> None:
         self.current, self.slot = self.current + 1, 0
 
     def result(self) -> Tensor:
         """[layer, row, position, d_model], on the first layer's device."""
-        device = self.found[0].device
-        return torch.stack([f.to(device, non_blocking=True) for f in self.found])
+        assert self.found is not None  # every sequence has a position, so some pass has met one
+        return self.found
 
 
 def _pad(sequences: Sequence[TokenIds]) -> Tensor:

@@ -6,15 +6,17 @@ thread converts, checks, hashes and writes, so the device does not wait for the 
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,7 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
     try:
         difference = max(reader.prefix_difference(example) for example in examples)
     except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):  # says nothing about the architecture: the plan stays, unchecked sharing is not used
+        if is_out_of_memory(error):  # says nothing about the architecture: the plan stays, but nothing unchecked is used
             log.warning("no memory to check prefix reuse; batches that share a prefix are halved and read without it")
             reader.shares = False
             return None
@@ -215,12 +217,11 @@ def _run_shards(job: Extraction, missing: list[int], reader: BatchReader, on_pro
     with ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
         for shard, lock in _claimed(job.folder, missing):
+            _return_free_memory()
             batches = [job.plan.batches[b] for b in job.plan.shards[shard]]
             values = next(space)[: math.prod(shapes[shard])].view(shapes[shard])
-            filled = 0
-            for batch, part in zip(batches, _drained(map(reader.read, batches)), strict=True):
-                values[:, filled : filled + part.shape[1]] = part
-                filled, done = filled + part.shape[1], done + batch.tokens(job.plan.lengths)
+            for batch in _fill_shard(values, batches, reader):
+                done += batch.tokens(job.plan.lengths)
                 if on_progress:
                     on_progress(job.label, done, total)
             if writing:
@@ -230,6 +231,13 @@ def _run_shards(job: Extraction, missing: list[int], reader: BatchReader, on_pro
         if writing:
             writing.result()
     _remember_rate(reader.model, done - before, time.perf_counter() - start)
+
+
+def _return_free_memory() -> None:
+    """Hand free pages back to the system: glibc keeps those between blocks in use, more of them with every size of batch."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 def _shard_shape(job: Extraction, shard: int) -> tuple[int, int, int, int]:
@@ -265,32 +273,41 @@ def _still_missing(folder: Path, shard: int, lock: FileLock) -> Iterator[tuple[i
     yield shard, lock
 
 
-def _drained(results: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Each result on the CPU, copied while the next batch computes."""
-    waiting: tuple[Tensor, Any] | None = None
-    for result in results:
-        copy = _start_copy(result)
-        if waiting is not None:
-            yield _wait(*waiting)
-        waiting = copy
-    if waiting is not None:
-        yield _wait(*waiting)
+def _fill_shard(values: Tensor, batches: Sequence[Batch], reader: BatchReader) -> Iterator[Batch]:
+    """Read batches into a shard, in order; each is handed back once its rows are there.
+
+    From a GPU rows are copied while the next batch computes.
+    """
+    ends = accumulate(len(batch.sequences) for batch in batches)
+    started: list[tuple[Batch, Callable[[], Any]]] = []
+    for batch, end in zip(batches, ends, strict=True):
+        place = values[:, end - len(batch.sequences) : end]
+        started.append((batch, _start_copy(reader.read(batch), place)))
+        if len(started) > 1:
+            yield _finished(*started.pop(0))
+    yield from (_finished(*last) for last in started)
 
 
-def _start_copy(result: Tensor) -> tuple[Tensor, Any]:
+def _start_copy(result: Tensor, place: Tensor) -> Callable[[], Any]:
+    """Begin to copy a batch to its place in the shard; what comes back ends it."""
     if result.device.type != "cuda":
-        return result.cpu(), None
+        place.copy_(result)
+        return lambda: None
     host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
     host.copy_(result, non_blocking=True)
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(result.device))
-    return host, event
 
-
-def _wait(host: Tensor, event: Any) -> Tensor:
-    if event is not None:
+    def finish() -> None:
         event.synchronize()
-    return host
+        place.copy_(host)
+
+    return finish
+
+
+def _finished(batch: Batch, finish: Callable[[], Any]) -> Batch:
+    finish()
+    return batch
 
 
 def _write(
