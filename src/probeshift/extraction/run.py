@@ -174,7 +174,9 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
     try:
         difference = max(reader.prefix_difference(example) for example in examples)
     except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):  # says nothing about the architecture: the plan stays, but nothing unchecked is used
+        if is_out_of_memory(
+            error
+        ):  # says nothing about the architecture: the plan stays, but nothing unchecked is used
             log.warning("no memory to check prefix reuse; batches that share a prefix are halved and read without it")
             reader.shares = False
             return None

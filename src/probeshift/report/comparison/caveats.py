@@ -8,7 +8,7 @@ from probeshift.report.comparison.wording import LEVEL, bounded, percent, points
 from probeshift.summaries.headline import Headline
 from probeshift.summaries.inverted import anti_generalising_counts
 from probeshift.summaries.paired import TOO_FEW_SETS
-from probeshift.summaries.protocols import AWAY_DEEP, CONTROL, NUMBER_TURNED, protocol_table
+from probeshift.summaries.protocols import AWAY_DEEP, CONTROL, NUMBER_TURNED
 from probeshift.summaries.rows import CONTROLS, listed
 from probeshift.summaries.study import Study
 
@@ -74,8 +74,9 @@ def _widest_cell(study: Study) -> list[str]:
     ]
 
 
-def published_adds(strict: Study, published: Study) -> list[str]:
-    rows = protocol_table(strict, published).set_index("key")
+def published_adds(protocols: pd.DataFrame) -> list[str]:
+    """What the published procedure adds; `protocols` is the table of `protocol_table`."""
+    rows = protocols.set_index("key")
     mean, control, turned = (rows.loc[key] for key in (AWAY_DEEP, CONTROL, NUMBER_TURNED))
 
     def both(row: pd.Series) -> str:

@@ -34,7 +34,8 @@ def draw_study(study: Study, other: Study, folder: Path, on_progress: Progress |
     tables = _tables(strict, published, study)
     for name, table in tables.items():
         publish(folder / f"{name}.csv", table.to_csv(index=False))
-    sentences = reading(study, None if study.published else published)
+    made = {"pairs": tables["paired_tests"], "protocols": tables["published_vs_strict"]}
+    sentences = reading(study, None if study.published else published, **made)
     publish(folder / "reading.md", _markdown(study, sentences, tables, missing))
     paths += [folder / "reading.md", *(folder / f"{name}.csv" for name in tables)]
     best = study.best

@@ -16,20 +16,31 @@ from probeshift.report.palette import PROTOCOL_WORDS
 from probeshift.summaries.blocks import Blocks
 from probeshift.summaries.headline import Headline, headline, mean_recovered
 from probeshift.summaries.paired import bootstrap_p, comparable_cells, compare_methods, methods_of
+from probeshift.summaries.protocols import protocol_table
 from probeshift.summaries.rows import CONTROLS, listed, pick
 from probeshift.summaries.study import Study
 
 
-def reading(study: Study, published_study: Study | None = None) -> list[str]:
+def reading(
+    study: Study,
+    published_study: Study | None = None,
+    *,
+    pairs: pd.DataFrame | None = None,
+    protocols: pd.DataFrame | None = None,
+) -> list[str]:
     """Sentences on one study; with the published study of the same probes, also on what that procedure adds.
+
+    `pairs` and `protocols` are the tables of `compare_methods` and `protocol_table`, made here when not given.
 
     Raises:
         UsageError: `published_study` is not the published reading of the same probes, or there are no selection rows.
     """
-    facts = _Facts.of(study)
+    facts = _Facts.of(study, pairs)
     sentences = [_scope(study), _best_probe(study), *_methods(facts), *_control(facts), _above_chance(study)]
     sentences += [*inverted(study), *_hardest_set(study), *limits(study, facts.pairs)]
-    return sentences + (published_adds(study, published_study) if published_study is not None else [])
+    if published_study is None:
+        return sentences
+    return sentences + published_adds(protocol_table(study, published_study) if protocols is None else protocols)
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,11 @@ class _Facts:
     pairs: pd.DataFrame
 
     @classmethod
-    def of(cls, study: Study) -> _Facts:
+    def of(cls, study: Study, pairs: pd.DataFrame | None) -> _Facts:
         cells = comparable_cells(study)
         methods = methods_of(study, cells)
-        pairs = compare_methods(study) if len(methods) > 1 else pd.DataFrame(columns=["method_a", "method_b"])
+        if pairs is None:
+            pairs = compare_methods(study) if len(methods) > 1 else pd.DataFrame(columns=["method_a", "method_b"])
         leading = pairs[pairs["method_a"] == methods[0]].set_index("method_b")
         return cls(study, tuple(methods), Blocks.of(study, cells, ["method"]), leading)
 
