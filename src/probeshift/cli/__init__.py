@@ -15,8 +15,7 @@ from typing import Annotated
 
 import typer
 
-from probeshift.cli import threads  # isort: split
-
+import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
 from probeshift.cli import crossdata, datasets, models
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
@@ -31,7 +30,6 @@ app = typer.Typer(
     },
     epilog="Try first: probeshift demo",
 )
-assert threads  # imported for what it sets
 app.command("demo")(crossdata.demo)
 app.command("plan")(crossdata.plan)
 app.add_typer(crossdata.app, name="crossdata")
