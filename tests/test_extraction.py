@@ -21,8 +21,10 @@ from probeshift.errors import OutOfMemoryError, StoreError, UsageError
 from probeshift.extraction import BatchReader, ExtractionOptions, extract, make_plan, plan, prepare
 from probeshift.extraction.batching import Batch
 from probeshift.models import describe, load_model, load_tokenizer
+from probeshift.models.prompts import PromptFormat
 
 WORKER = Path(__file__).with_name("extraction_worker.py")
+NO_SPECIAL_TOKENS = PromptFormat(special_tokens=False)
 DECODERS = [f for f in tiny_models.FAMILIES if f != "bert"]
 
 
@@ -108,10 +110,11 @@ def test_repeated_texts_are_computed_once_and_read_for_every_row():
 class Letters:
     """A tokenizer that no library version changes: one token a letter."""
 
-    model_max_length, all_special_ids = 10_000, ()
+    model_max_length, all_special_ids, bos_token_id = 10_000, (), None
 
     def __call__(self, texts, **_):
-        return {"input_ids": [[ord(letter) % 64 for letter in text] for text in texts]}
+        ids = [[ord(letter) % 64 for letter in text] for text in texts]
+        return {"input_ids": ids, "special_tokens_mask": [[0] * len(i) for i in ids]}
 
 
 def letter_plan(rows, **options):
@@ -193,7 +196,7 @@ def test_a_changed_question_never_reuses_stale_rows(change, tmp_path):
     first = run(folder, 20)
     if change == "weights":
         tiny_models.build("gemma3", folder, seed=1)
-    options = {"dtype": {"dtype": "bfloat16"}, "special_tokens": {"special_tokens": False}}.get(change, {})
+    options = {"dtype": {"dtype": "bfloat16"}, "special_tokens": {"prompts": NO_SPECIAL_TOKENS}}.get(change, {})
     rows = [replace(r, text="Now " + r.text) for r in statements(20)] if change == "text" else statements(20)
     second = run(folder, rows, **options)
     assert second.folder != first.folder

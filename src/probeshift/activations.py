@@ -19,11 +19,11 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
-from probeshift.arrays import Activations, AnswerTypes, Groups, Labels
+from probeshift.arrays import Activations, AnswerTypes, Groups, Labels, Targets
 from probeshift.errors import StoreError, nearest
 from probeshift.provenance import cannot_write, environment, publish, settle, sha256_file
 
@@ -31,6 +31,34 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 1
+
+
+class LabelledActivations(Protocol):
+    """Rows with a label each and activations at several layers and positions: a store, or a file of another kind.
+
+    `identity` names the content, `space` what must be equal before a probe is carried over, `groups` the question of each row and
+    `texts` the questions themselves (None where they are not known).
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def space(self) -> dict[str, Any]: ...
+    @property
+    def layers(self) -> tuple[int, ...]: ...
+    @property
+    def positions(self) -> tuple[str, ...]: ...
+    @property
+    def targets(self) -> Targets: ...
+    @property
+    def groups(self) -> Groups | None: ...
+    @property
+    def texts(self) -> list[str] | None: ...
+    def read(self, layer: int, position: str) -> Activations: ...
+
+
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TAG_OF = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "int64": "I64"}
 _TAGS: dict[str, np.dtype[Any]] = {
@@ -204,6 +232,28 @@ class ActivationStore:
         return pd.read_parquet(self.folder / "rows.parquet")
 
     @property
+    def name(self) -> str:
+        """The dataset the rows are of."""
+        return str(self.rows["dataset"].iloc[0])
+
+    @property
+    def texts(self) -> list[str]:
+        return self.rows["text"].tolist()
+
+    @property
+    def identity(self) -> str:
+        """Names the content: another one whenever a number in it may differ."""
+        return str(self.plan["plan_id"])
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """What must be equal for a probe fitted on one store to mean anything on another."""
+        return {
+            **{name: self.plan[name] for name in ("model", "weights", "d_model")},
+            "prompts": self.plan.get("prompts"),
+        }
+
+    @property
     def layers(self) -> tuple[int, ...]:
         return tuple(self.plan["layers"])
 
@@ -213,7 +263,19 @@ class ActivationStore:
 
     @property
     def labels(self) -> Labels:
-        return self.rows["label"].to_numpy(dtype=bool)
+        """Which rows are true.
+
+        Raises:
+            StoreError: the labels are numbers.
+        """
+        if self.rows["label"].dtype != bool:
+            raise StoreError(f"the labels in {self.folder} are numbers, not truth values. Use `targets`.")
+        return self.rows["label"].to_numpy()
+
+    @property
+    def targets(self) -> Targets:
+        """The labels as numbers; 1 is true."""
+        return self.rows["label"].to_numpy(dtype=np.float64)
 
     @property
     def groups(self) -> Groups | None:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 Activations = Float[np.ndarray, "example d_model"]
 LayerActivations = Float[np.ndarray, "layer example d_model"]
 Labels = Bool[np.ndarray, " example"]  # True = the statement is true
+Targets = Float[np.ndarray, " example"]  # numbers to predict
 Groups = Int[np.ndarray, " example"]  # index of the question a row answers, 0-based and dense
 AnswerTypes = Int[np.ndarray, " example"]  # which kind of answer a row offers (option 0 or 1, negated or not)
 Scores = Float[np.ndarray, "probe example"]  # larger = "truer"

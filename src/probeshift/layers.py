@@ -5,6 +5,7 @@ from __future__ import annotations
 from probeshift.errors import UsageError
 
 REFERENCE_DEPTH = 0.75
+EMBEDDINGS = -1
 
 
 def layer_at_depth(n_layers: int, depth: float) -> int:
@@ -59,3 +60,10 @@ def _parse_part(part: str, n_layers: int) -> range | tuple[int, ...]:
         return (int(part) + (n_layers if int(part) < 0 else 0),)
     except ValueError:
         raise UsageError(f"layers `{part}` not understood. Use all, 0.75, -1, 4,8 or 0:32:2.") from None
+
+
+def layer_name(layer: int) -> str:
+    """How files and figures call a layer: `h7`, `embeddings` for the input of the first block; files of others may count from the end."""
+    if layer < EMBEDDINGS:
+        return f"hidden_states[{layer + 1}]"
+    return "embeddings" if layer == EMBEDDINGS else f"h{layer}"

@@ -85,15 +85,15 @@ def leak(train: tuple[Statement, ...], test: tuple[Statement, ...]) -> Leak | No
     return Leak(n_rows, n_rows / len(test) if test else None, len({row.group or row.row_id for row in train}))
 
 
-def _labels_by_text(rows: Iterable[Statement]) -> dict[str, set[bool]]:
-    found: dict[str, set[bool]] = defaultdict(set)
+def _labels_by_text(rows: Iterable[Statement]) -> dict[str, set[bool | float]]:
+    found: dict[str, set[bool | float]] = defaultdict(set)
     for row in rows:
         found[row.text].add(row.label)
     return found
 
 
-def _labels_by_question(rows: Iterable[Statement]) -> dict[str, list[bool]]:
-    found: dict[str, list[bool]] = defaultdict(list)
+def _labels_by_question(rows: Iterable[Statement]) -> dict[str, list[bool | float]]:
+    found: dict[str, list[bool | float]] = defaultdict(list)
     for row in rows:
         if row.group is not None:
             found[row.group].append(row.label)

@@ -70,12 +70,12 @@ def load_file(
     """
     check_split_by(split_by)
     columns = Columns(text_column, label_column, group_column, split_column)
-    rows = _table(Path(path))
-    _check_columns(Path(path), rows[0], columns)
-    texts = _texts(Path(path), rows, columns.text)
+    rows = read_table(Path(path))
+    check_columns(Path(path), rows[0], columns.named())
+    texts = texts_of(Path(path), rows, columns.text)
     labels = truth_labels(Path(path), [row.get(columns.label) for row in rows], columns.label, true_label)
-    groups = _groups(Path(path), rows, columns.group)
-    spec = _spec(name or _own_name(Path(path)), grouped=groups is not None)
+    groups = groups_of(Path(path), rows, columns.group)
+    spec = _spec(name or name_of(Path(path)), grouped=groups is not None)
     questions = _questions(texts, labels, groups, _given_splits(Path(path), rows, columns.split))
     shares, rule = _shares(questions, columns, split_by)
     statements, dropped = cut(
@@ -84,7 +84,12 @@ def load_file(
     return finish(spec, statements, source=_source(Path(path)), split_rule=rule, split_by=split_by, dropped=dropped)
 
 
-def _table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[Row]:
+    """All rows of a table.
+
+    Raises:
+        UsageError: no such file, an unknown format, no rows.
+    """
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir() if p.suffix in _TABLES] if path.parent.is_dir() else []
         raise UsageError(f"there is no file {path}. {nearest(path.name, beside)}")
@@ -92,17 +97,19 @@ def _table(path: Path) -> list[Row]:
         raise UsageError(f"{path.name} is in no known format: save it as one of {', '.join(_TABLES)}.")
     rows = list(read_rows(path, header=True))
     if not rows:
-        raise UsageError(f"{path.name} is empty: give a table with at least one true and one false row.")
+        raise UsageError(f"{path.name} is empty: give a table with rows.")
     return rows
 
 
-def _check_columns(path: Path, first: Row, columns: Columns) -> None:
-    for option, column in columns.named().items():
+def check_columns(path: Path, first: Row, named: dict[str, str]) -> None:
+    """Refuse a column that the table lacks; `named` maps the option that names a column to the column."""
+    for option, column in named.items():
         if column not in first:
             raise UsageError(f"{path.name} has no column `{column}`. {nearest(column, first)} Name one with {option}.")
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a cell says that there is nothing."""
     return (
         value is None
         or (isinstance(value, float) and math.isnan(value))
@@ -110,21 +117,23 @@ def _is_missing(value: Any) -> bool:
     )
 
 
-def _row_numbers(numbers: Iterable[int]) -> str:
+def row_numbers(numbers: Iterable[int]) -> str:
+    """Rows in words, counted from 1."""
     shown = [str(number + 1) for number in numbers]
     return f"row{'s' if len(shown) > 1 else ''} {', '.join(shown[:5])}{', ...' if len(shown) > 5 else ''}"
 
 
-def _texts(path: Path, rows: list[Row], column: str) -> list[str]:
+def texts_of(path: Path, rows: list[Row], column: str) -> list[str]:
+    """A text column, none of them empty."""
     if any(isinstance(row.get(column), dict | list) for row in rows):
         raise UsageError(
             f"column `{column}` of {path.name} holds objects, not text: name a text column with --text-column."
         )
-    texts = ["" if _is_missing(row.get(column)) else str(row[column]) for row in rows]
+    texts = ["" if is_missing(row.get(column)) else str(row[column]) for row in rows]
     empty = [i for i, text in enumerate(texts) if not text.strip()]
     if empty:
         raise UsageError(
-            f"{path.name} has {len(empty)} empty texts in column `{column}` ({_row_numbers(empty)}, counted from "
+            f"{path.name} has {len(empty)} empty texts in column `{column}` ({row_numbers(empty)}, counted from "
             "1 without the header): "
             "remove or fill these rows."
         )
@@ -145,10 +154,10 @@ def truth_labels(path: Path, values: list[Any], column: str, true_label: str | N
     Raises:
         UsageError: labels are missing, all of one class, or not two truth values.
     """
-    missing = [i for i, value in enumerate(values) if _is_missing(value)]
+    missing = [i for i, value in enumerate(values) if is_missing(value)]
     if missing:
         raise UsageError(
-            f"{path.name} has {len(missing)} missing labels in column `{column}` ({_row_numbers(missing)}, "
+            f"{path.name} has {len(missing)} missing labels in column `{column}` ({row_numbers(missing)}, "
             "counted from 1 without the "
             "header): remove or label these rows."
         )
@@ -205,13 +214,14 @@ def _names(texts: list[str]) -> str:
     return ", ".join(f"`{text}`" for text in common[:5]) + (", ..." if len(common) > 5 else "")
 
 
-def _groups(path: Path, rows: list[Row], column: str | None) -> list[str] | None:
+def groups_of(path: Path, rows: list[Row], column: str | None) -> list[str] | None:
+    """The group of each row, or None without such a column."""
     if column is None:
         return None
-    missing = [i for i, row in enumerate(rows) if _is_missing(row.get(column))]
+    missing = [i for i, row in enumerate(rows) if is_missing(row.get(column))]
     if missing:
         raise UsageError(
-            f"{path.name} has {len(missing)} rows without a value in `{column}` ({_row_numbers(missing)}): fill "
+            f"{path.name} has {len(missing)} rows without a value in `{column}` ({row_numbers(missing)}): fill "
             "them or drop --group-column."
         )
     return [_plain(row[column]) for row in rows]
@@ -264,7 +274,8 @@ def _shares(questions: list[Question], columns: Columns, split_by: str) -> tuple
     return {split: ((1.0, split),) for split in given}, rule
 
 
-def _own_name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """What a dataset from this file is called."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("_.-") or "data"
 
 

@@ -182,6 +182,7 @@ class Workspace:
     def options(self, layers: tuple[int, ...]) -> ExtractionOptions:
         from probeshift.extraction import ExtractionOptions
         from probeshift.models import choose_device, choose_dtype
+        from probeshift.models.prompts import PromptFormat
 
         s = self.settings
         device = choose_device(s.device)
@@ -191,7 +192,7 @@ class Workspace:
             dtype=dtype,
             device=device.type,
             quantization=s.quantization,
-            special_tokens=s.special_tokens,
+            prompts=PromptFormat(special_tokens=s.special_tokens),
             max_tokens=s.max_tokens,
             batch_tokens=s.batch_tokens,
             batch_size=s.max_rows,

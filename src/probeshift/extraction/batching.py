@@ -35,11 +35,14 @@ class TokenLists(Sequence[array]):
 
     @classmethod
     def of(cls, lists: Iterable[Iterable[int]]) -> TokenLists:
-        flat, bounds = array("i"), array("q", [0])
+        made = cls(array("i"), array("q", [0]))
         for one in lists:
-            flat.extend(one)
-            bounds.append(len(flat))
-        return cls(flat, bounds)
+            made.append(one)
+        return made
+
+    def append(self, one: Iterable[int]) -> None:
+        self.flat.extend(one)
+        self.bounds.append(len(self.flat))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

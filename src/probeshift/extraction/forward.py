@@ -13,6 +13,8 @@ from torch import Tensor
 
 from probeshift.errors import OutOfMemoryError
 from probeshift.extraction.batching import Batch, TokenIds
+from probeshift.extraction.pooling import PooledSpans, Span
+from probeshift.extraction.positions import POOLS
 from probeshift.models import LanguageModel, StopForward, record_residuals
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,9 @@ PREFIX_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e
 class BatchReader:
     """Reads chosen layers and positions of planned batches from one loaded model.
 
-    Source of the cached pass: keys and values of a prefix do not depend on what follows it in a causal model.
+    `names` are the positions in the order they are stored; `positions` the token indices of the unpooled ones of each sequence,
+    `spans` the tokens that pooled ones read. Source of the cached pass: keys and values of a prefix do not depend on what
+    follows it in a causal model.
     """
 
     def __init__(
@@ -33,8 +37,13 @@ class BatchReader:
         layers: Sequence[int],
         sequences: Sequence[TokenIds],
         positions: Sequence[Sequence[int]],
+        spans: Sequence[Sequence[int]] = (),
+        names: Sequence[str] = ("last",),
     ) -> None:
         self.model, self.layers, self.sequences, self.positions = model, tuple(layers), sequences, positions
+        self.spans, self.pools = spans, tuple(name for name in names if name in POOLS)
+        points = [name for name in names if name not in POOLS]
+        self._column = [[*points, *self.pools].index(name) for name in names]
         # Encoders count positions in their own way (RoBERTa starts at 2) and get their mask instead.
         named = inspect.signature(model.backbone.forward).parameters
         self._takes_positions = model.info.causal and "position_ids" in named
@@ -75,9 +84,10 @@ class BatchReader:
     def _plain(self, rows: Sequence[int]) -> Tensor:
         ids = _pad([self.sequences[s] for s in rows])
         wanted = [(r, p, token) for r, s in enumerate(rows) for p, token in enumerate(self.positions[s])]
-        with self._capture(len(rows), [(r, p, r, token) for r, p, token in wanted]) as take:
+        pooled = [(r, self.spans[s][0], self.spans[s][1]) for r, s in enumerate(rows)] if self.pools else []
+        with self._capture(len(rows), ([(r, p, r, token) for r, p, token in wanted],), (pooled,)) as take:
             self._forward(ids, take, mask=None if self.model.info.causal else self._mask(rows))
-        return take.result()
+        return take.result(self._column)
 
     def _cached(self, batch: Batch) -> Tensor:
         """Prefixes once, then every suffix on its prefix's keys and values."""
@@ -90,13 +100,22 @@ class BatchReader:
             (r, p, r, t - prefix) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t >= prefix
         ]
         cache = self._new_cache()
-        with self._capture(len(rows), before, after) as take:
+        with self._capture(len(rows), (before, after), self._cut_spans(rows, group_of, prefix)) as take:
             heads = torch.tensor([self.sequences[members[0]][:prefix] for members in batch.groups])
             self._forward(heads, take, cache=cache)
             cache.batch_select_indices(torch.tensor(group_of, device=self._cache_device()))
             take.next_pass()
             self._forward(_pad([self.sequences[s][prefix:] for s in rows]), take, cache=cache, start=prefix)
-        return take.result()
+        return take.result(self._column)
+
+    def _cut_spans(self, rows: Sequence[int], group_of: Sequence[int], prefix: int) -> tuple[list[Span], list[Span]]:
+        """The part of each pooled span inside the prefix of its group, and the part behind it."""
+        if not self.pools:
+            return [], []
+        spans = [tuple(self.spans[s]) for s in rows]
+        inside = [(g, min(a, prefix), min(b, prefix)) for g, (a, b) in zip(group_of, spans, strict=True)]
+        behind = [(r, max(a - prefix, 0), max(b - prefix, 0)) for r, (a, b) in enumerate(spans)]
+        return inside, behind
 
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
@@ -115,9 +134,12 @@ class BatchReader:
         return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
 
     @contextmanager
-    def _capture(self, n_rows: int, *passes: list[tuple[int, int, int, int]]) -> Iterator[_Capture]:
-        n_positions = len(self.positions[0])
-        take = _Capture(len(self.layers), n_rows, n_positions, passes)
+    def _capture(
+        self, n_rows: int, passes: Sequence[list[tuple[int, int, int, int]]], spans: Sequence[list[Span]]
+    ) -> Iterator[_Capture]:
+        n_points = len(self.positions[0])
+        pooled = PooledSpans(len(self.layers), self.pools, spans) if self.pools else None
+        take = _Capture(len(self.layers), n_rows, n_points, passes, pooled)
         with record_residuals(self.model.blocks, self.layers, take, stop=True):
             yield take
 
@@ -150,21 +172,29 @@ class _Capture:
     """Gathers (row, position) vectors inside the hook: advanced indexing copies, so no whole hidden state stays alive."""
 
     def __init__(
-        self, n_layers: int, n_rows: int, n_positions: int, passes: Sequence[list[tuple[int, int, int, int]]]
+        self,
+        n_layers: int,
+        n_rows: int,
+        n_points: int,
+        passes: Sequence[list[tuple[int, int, int, int]]],
+        pooled: PooledSpans | None = None,
     ) -> None:
-        self.shape = (n_layers, n_rows, n_positions)
+        self.shape = (n_layers, n_rows, n_points)
         self.passes = [torch.tensor(p, dtype=torch.long).reshape(-1, 4).T for p in passes]
+        self.pooled = pooled
         self.current, self.slot = 0, 0
         self.found: Tensor | None = None
         self.index: dict[tuple[int, torch.device], Tensor] = {}
 
     def __call__(self, layer: int, hidden: Tensor) -> None:
+        if self.found is None:  # one block: pieces kept layer by layer would split the memory the layers share
+            self.found = hidden.new_empty((*self.shape, hidden.shape[-1]))
         if self.passes[self.current].shape[1]:
-            if self.found is None:  # one block: pieces kept layer by layer would split the memory the layers share
-                self.found = hidden.new_empty((*self.shape, hidden.shape[-1]))
             row, position, _, _ = self._index(self.found.device)
             _, _, source, token = self._index(hidden.device)
             self.found[self.slot, row, position] = hidden[source, token].to(self.found.device, non_blocking=True)
+        if self.pooled is not None:
+            self.pooled.add(self.current, self.slot, hidden)
         self.slot += 1
 
     def _index(self, device: torch.device) -> Tensor:
@@ -176,10 +206,13 @@ class _Capture:
     def next_pass(self) -> None:
         self.current, self.slot = self.current + 1, 0
 
-    def result(self) -> Tensor:
-        """[layer, row, position, d_model], on the first layer's device."""
-        assert self.found is not None  # every sequence has a position, so some pass has met one
-        return self.found
+    def result(self, columns: Sequence[int]) -> Tensor:
+        """[layer, row, position, d_model], on the first layer's device; `columns` orders points followed by pools."""
+        assert self.found is not None
+        if self.pooled is None:
+            return self.found
+        both = torch.cat([self.found, self.pooled.result(self.found.dtype).to(self.found.device)], dim=2)
+        return both[:, :, list(columns)]
 
 
 def _pad(sequences: Sequence[TokenIds]) -> Tensor:

@@ -24,7 +24,9 @@ from probeshift.activations import FORMAT_VERSION, ITEM_BYTES
 from probeshift.datasets import Statement
 from probeshift.errors import UsageError
 from probeshift.extraction.batching import Batch, TokenLists, cut_batches, cut_shards
+from probeshift.extraction.positions import POOLS, resolve_positions, sites
 from probeshift.models import ModelInfo, template_hash, tokenizer_hash, weight_hash
+from probeshift.models.prompts import RAW, UNKNOWN, Prompt, PromptEncoder, PromptFormat
 from probeshift.provenance import publish, sha256_json
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,6 @@ SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
 BATCH_TOKENS = {"cpu": (512, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
 SHARED_TOKENS = {"cpu": 1024, "cuda": 16384, "mps": 4096}
-_TOKENIZE_AT_ONCE = 1024
 _NO_LIMIT = 1 << 60
 _ROWS_AT_ONCE = 4096
 
@@ -44,16 +45,17 @@ _ROWS_AT_ONCE = 4096
 class ExtractionOptions:
     """How activations are read. `layers` are 0-based blocks; `dtype` is the resolved name the model computes and stores in.
 
-    `max_tokens` cuts longer prompts from the left (counted and reported); None refuses prompts longer than the context.
-    `batch_tokens` and `batch_size` bound one forward; None lets the plan choose for the device.
+    `positions` are names as in `extraction.positions`; `prompts` says how texts become prompts. `max_tokens` cuts longer prompts
+    (raw text from the left, templated prompts in the middle of the user's words; counted and reported); None refuses prompts
+    longer than the context. `batch_tokens` and `batch_size` bound one forward; None lets the plan choose for the device.
     """
 
     layers: tuple[int, ...]
     dtype: str
     device: str = "cpu"
     quantization: str | None = None
-    position: str = "last"
-    special_tokens: bool = True
+    positions: tuple[str, ...] = ("last",)
+    prompts: PromptFormat = RAW
     max_tokens: int | None = None
     batch_tokens: int | None = None
     batch_size: int | None = None
@@ -86,13 +88,18 @@ class Rows(Sequence[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class Plan:
-    """Token sequences, probed positions, batches and shards of one store."""
+    """Token sequences, probed positions, batches and shards of one store.
+
+    `positions` are the token indices of the unpooled positions of each sequence, `spans` the tokens [start, end) that pooled
+    ones read (nothing without pooled ones).
+    """
 
     content_id: str
     header: dict[str, Any]
     rows: Rows
     sequences: TokenLists
     positions: TokenLists
+    spans: TokenLists
     batches: tuple[Batch, ...]
     shards: tuple[tuple[int, ...], ...]
 
@@ -152,7 +159,10 @@ class Plan:
             "shards": self.shards,
         }
         _write_rows(folder / "rows.parquet", self.rows)
-        _write_sequences(folder / "sequences.parquet", {"ids": self.sequences, "positions": self.positions})
+        columns = {"ids": self.sequences, "positions": self.positions}
+        if len(self.spans.flat):
+            columns["spans"] = self.spans
+        _write_sequences(folder / "sequences.parquet", columns)
         publish(folder / "plan.json", json.dumps(record, ensure_ascii=False, indent=1))
 
 
@@ -180,17 +190,51 @@ def make_plan(
     """
     if not statements:
         raise UsageError("no statements to extract. Check the dataset, the split and the limits.")
-    _check_sites(info, options)
-    ids = tokenize([s.text for s in statements], tokenizer, special_tokens=options.special_tokens)
+    _check_layers(info, options)
+    encoder = PromptEncoder(tokenizer, options.prompts)
+    names = resolve_positions(options.positions, encoder.post)
     context = [n for n in (info.max_tokens, tokenizer.model_max_length) if n]
-    ids, cut = _fit_context(ids, statements, min(context, default=None), options, frozenset(tokenizer.all_special_ids))
-    sequences, sequence_of = _distinct(ids)
-    rows = Rows(tuple(statements), array("q", ids.lengths), cut, sequence_of)
-    batches, shards = _cut(sequences, info, options)
-    positions = TokenLists.of((n - 1,) for n in sequences.lengths)  # `last`; pads never enter, so it needs no mask
-    asked = {**(identity or identify(info, tokenizer)), **_asked(options)}
+    prompts, cut = _fit_context(statements, encoder, min(context, default=None), options)
+    sequences, sequence_of = _distinct(prompts.ids)
+    rows = Rows(tuple(statements), array("q", prompts.ids.lengths), cut, sequence_of)
+    batches, shards = _cut(sequences, info, options, len(names))
+    positions, spans = _sites_of_sequences(prompts, sequence_of, len(sequences), names, encoder, statements)
+    asked = {**(identity or identify(info, tokenizer)), **_asked(options, names, encoder)}
     content_id = _hash_content(asked, rows, sequences)[:24]
-    return Plan(content_id, {**asked, **_header(info, options)}, rows, sequences, positions, batches, shards)
+    header = {**asked, **_header(info, options)}
+    return Plan(content_id, header, rows, sequences, positions, spans, batches, shards)
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The prompts of all rows, after cutting: tokens, and where the user's words start and end."""
+
+    ids: TokenLists
+    starts: array
+    ends: array
+
+    def __getitem__(self, row: int) -> Prompt:
+        return Prompt(self.ids[row], self.starts[row], self.ends[row])  # type: ignore[arg-type]  # an array is a list here
+
+
+def _sites_of_sequences(
+    prompts: _Prompts,
+    sequence_of: array,
+    n_sequences: int,
+    names: Sequence[str],
+    encoder: PromptEncoder,
+    statements: Sequence[Statement],
+) -> tuple[TokenLists, TokenLists]:
+    """Token indices of each sequence, from the first row that is it; pads never enter, so they need no mask."""
+    points: list[tuple[int, ...]] = []
+    spans: list[tuple[int, ...]] = []
+    for row, sequence in enumerate(sequence_of):
+        if sequence == len(points):
+            found = sites(prompts[row], names, encoder.post, f"{statements[row].dataset} row {statements[row].row_id}")
+            points.append(found.points)
+            spans.append(found.span if set(names) & set(POOLS) else ())
+    assert len(points) == n_sequences
+    return TokenLists.of(points), TokenLists.of(spans)
 
 
 def _distinct(ids: TokenLists) -> tuple[TokenLists, array]:
@@ -209,61 +253,66 @@ def _hash_content(asked: dict[str, Any], rows: Rows, sequences: TokenLists) -> s
     return digest.hexdigest()
 
 
-def tokenize(texts: Sequence[str], tokenizer: Any, *, special_tokens: bool) -> TokenLists:
-    """Token ids of each text, in order.
-
-    Raises:
-        UsageError: a text has no tokens at all.
-    """
-    starts = range(0, len(texts), _TOKENIZE_AT_ONCE)
-    parts = (list(texts[i : i + _TOKENIZE_AT_ONCE]) for i in starts)
-    ids = (tokenizer(part, add_special_tokens=special_tokens, verbose=False)["input_ids"] for part in parts)
-    found = TokenLists.of(chain.from_iterable(ids))
-    empty = [i for i, length in enumerate(found.lengths) if not length]
-    if empty:
-        raise UsageError(f"{len(empty)} texts have no tokens (first: row {empty[0]}). Remove the empty texts.")
-    return found
-
-
-def _check_sites(info: ModelInfo, options: ExtractionOptions) -> None:
+def _check_layers(info: ModelInfo, options: ExtractionOptions) -> None:
     bad = [layer for layer in options.layers if not -1 <= layer < info.n_layers]
     if bad or not options.layers:
         raise UsageError(
             f"{info.name} has layers 0 to {info.n_layers - 1} (-1: embeddings), asked: {list(options.layers)}. Choose --layers among them."
         )
-    if options.position != "last":
-        raise UsageError(f"position `{options.position}` is not known. Valid: `last`.")
 
 
 def _fit_context(
-    ids: TokenLists,
-    statements: Sequence[Statement],
-    context: int | None,
-    options: ExtractionOptions,
-    special: frozenset[int],
-) -> tuple[TokenLists, array]:
-    """Refuse prompts that do not fit, or cut them from the left when the user named a limit (1: cut). Never silently."""
+    statements: Sequence[Statement], encoder: PromptEncoder, context: int | None, options: ExtractionOptions
+) -> tuple[_Prompts, array]:
+    """Refuse prompts that do not fit, or cut them when the user named a limit (1: cut). Never silently."""
     limit = min(n for n in (options.max_tokens, context, _NO_LIMIT) if n)
-    long = array("b", (n > limit for n in ids.lengths))
+    ids, starts, ends, long = TokenLists.of(()), array("q"), array("q"), array("b")
+    for prompt in encoder.encode([s.text for s in statements]):
+        long.append(len(prompt.ids) > limit)
+        kept = _shorten(prompt, limit, encoder) if long[-1] and options.max_tokens is not None else prompt
+        ids.append(kept.ids)
+        starts.append(kept.start)
+        ends.append(kept.end)
     if any(long) and options.max_tokens is None:
         first = statements[long.index(1)]
+        where = "cut them from the left" if encoder.post is None else "cut their middle (the chat template stays whole)"
         raise UsageError(
             f"{sum(long)} of {len(ids)} prompts are longer than the {limit} tokens the model can read (first: "
-            f"{first.dataset} row {first.row_id}). Add --max-tokens {limit} to cut them from the left, or remove them."
+            f"{first.dataset} row {first.row_id}). Add --max-tokens {limit} to {where}, or remove them."
         )
     if any(long):
-        log.warning("%d of %d prompts cut from the left to %d tokens", sum(long), len(ids), limit)
-    return TokenLists.of(_cut_left(i, limit, special) if c else i for i, c in zip(ids, long, strict=True)), long
+        where = "from the left" if encoder.post is None else "in the middle"
+        log.warning("%d of %d prompts cut %s to %d tokens", sum(long), len(ids), where, limit)
+    return _Prompts(ids, starts, ends), long
 
 
-def _cut_left(ids: array, limit: int, special: frozenset[int]) -> array:
-    """The last `limit` tokens, keeping a leading BOS: models read badly without it."""
-    keep = 1 if ids[0] in special and limit > 1 else 0
-    return ids[:keep] + ids[len(ids) - (limit - keep) :]
+def _shorten(prompt: Prompt, limit: int, encoder: PromptEncoder) -> Prompt:
+    """At most `limit` tokens: raw text loses its start, a templated prompt the middle of the user's words.
+
+    Raises:
+        UsageError: the template alone is longer than the limit.
+    """
+    surplus = len(prompt.ids) - limit
+    if encoder.post is None:
+        first = 1 if prompt.ids[0] in frozenset(encoder.tokenizer.all_special_ids) and limit > 1 else 0
+        kept = [
+            *prompt.ids[:first],
+            *prompt.ids[first + surplus :],
+        ]  # a leading BOS stays: models read badly without it
+        return Prompt(kept, min(prompt.start, first), prompt.end - surplus)
+    start = 0 if prompt.start == UNKNOWN else prompt.start
+    left = prompt.end - start - surplus
+    if left < 1:
+        raise UsageError(
+            f"--max-tokens {limit} leaves no room for the user's words beside the chat template. Raise it."
+        )
+    head = start + (left + 1) // 2
+    kept = [*prompt.ids[:head], *prompt.ids[head + surplus :]]
+    return Prompt(kept, prompt.start, prompt.end - surplus)
 
 
 def _cut(
-    sequences: TokenLists, info: ModelInfo, options: ExtractionOptions
+    sequences: TokenLists, info: ModelInfo, options: ExtractionOptions, n_positions: int
 ) -> tuple[tuple[Batch, ...], tuple[tuple[int, ...], ...]]:
     lengths = sequences.lengths
     floor, ceiling = BATCH_TOKENS[options.device]
@@ -275,27 +324,29 @@ def _cut(
         shared_budget=shared if options.reuse_prefixes else None,
         max_rows=options.batch_size,
     )
-    per_sequence = len(options.layers) * info.d_model * ITEM_BYTES[options.dtype]
+    per_sequence = len(options.layers) * n_positions * info.d_model * ITEM_BYTES[options.dtype]
     rows = max(1, SHARD_BYTES // per_sequence)
     return batches, cut_shards(batches, lengths, max_sequences=rows, max_tokens=SHARD_TOKENS[options.device])
 
 
-def _asked(options: ExtractionOptions) -> dict[str, Any]:
+def _asked(options: ExtractionOptions, positions: Sequence[str], encoder: PromptEncoder) -> dict[str, Any]:
     """The options that change the numbers by more than rounding."""
     return {
         "format_version": FORMAT_VERSION,
         "quantization": options.quantization,
-        "special_tokens": options.special_tokens,
-        "positions": [options.position],
+        "special_tokens": options.prompts.special_tokens,
+        "positions": list(positions),
         "max_tokens": options.max_tokens,
+        **({"prompts": encoder.record()} if encoder.post is not None else {}),
     }
 
 
 def _header(info: ModelInfo, options: ExtractionOptions) -> dict[str, Any]:
+    templates = {"raw": "none: raw text", "chat": "the model's chat template", "formatted": "in the texts"}
     return {
         "model": info.name,
         "revision": info.revision,
-        "template": "none: raw text",
+        "template": templates[options.prompts.kind],
         "d_model": info.d_model,
         "n_layers": info.n_layers,
         "layers": list(options.layers),
@@ -309,7 +360,9 @@ def _write_rows(path: Path, rows: Rows) -> None:
     import pyarrow as pa
 
     words = ("dataset", "row_id", "text", "split", "group", "answer_type", "entity")
-    kinds = {**dict.fromkeys(words, pa.string()), "label": pa.bool_(), "truncated": pa.bool_()}
+    truth = all(isinstance(s.label, bool) for s in rows.statements)
+    label = pa.bool_() if truth else pa.float64()
+    kinds = {**dict.fromkeys(words, pa.string()), "label": label, "truncated": pa.bool_()}
     schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in rows[0]])
     lines = iter(rows)
     parts = iter(lambda: list(islice(lines, _ROWS_AT_ONCE)), [])

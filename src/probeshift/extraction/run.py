@@ -32,6 +32,7 @@ from probeshift.extraction.batching import Batch
 from probeshift.extraction.forward import PREFIX_TOLERANCE, BatchReader, is_out_of_memory
 from probeshift.extraction.plan import ExtractionOptions, Plan, make_plan
 from probeshift.models import LanguageModel, ModelInfo, folder_name
+from probeshift.models.prompts import RAW, PromptFormat
 from probeshift.provenance import cache_root, cannot_write, publish
 
 log = logging.getLogger(__name__)
@@ -90,9 +91,15 @@ def _find_finished(home: Path, plan: Plan, options: ExtractionOptions, any_dtype
 
 
 def read_activations(
-    model: LanguageModel, statements: Sequence[Statement], *, layers: Sequence[int], root: Path | None = None
+    model: LanguageModel,
+    statements: Sequence[Statement],
+    *,
+    layers: Sequence[int],
+    positions: Sequence[str] = ("last",),
+    prompts: PromptFormat = RAW,
+    root: Path | None = None,
 ) -> ActivationStore:
-    """The residual stream of statements at their last token after the given blocks, computed once and kept in the cache.
+    """The residual stream of statements at the given positions after the given blocks, computed once and kept in the cache.
 
     Raises:
         UsageError: no statements, an unknown layer, or prompts longer than the model's context.
@@ -102,6 +109,8 @@ def read_activations(
         layers=tuple(sorted(set(layers))),
         dtype=dtype,
         device=model.device.type,
+        positions=tuple(positions),
+        prompts=prompts,
         reuse_prefixes=model.info.causal,
     )
     label = "+".join(dict.fromkeys(f"{s.dataset}-{s.split}" for s in statements))
@@ -147,7 +156,9 @@ def _fill(
         job.plan.save(job.folder)
     if missing:
         model = load()
-        reader = BatchReader(model, job.options.layers, job.plan.sequences, job.plan.positions)
+        plan = job.plan
+        names = plan.header["positions"]
+        reader = BatchReader(model, job.options.layers, plan.sequences, plan.positions, plan.spans, names)
         plain = _without_prefixes_if_wrong(job, reader)
         if plain is not None:
             return extract(plain, load, on_progress=on_progress)
@@ -245,7 +256,7 @@ def _return_free_memory() -> None:
 def _shard_shape(job: Extraction, shard: int) -> tuple[int, int, int, int]:
     """Layers, sequences, positions, d_model."""
     n_sequences = sum(len(job.plan.batches[b].sequences) for b in job.plan.shards[shard])
-    return len(job.options.layers), n_sequences, len(job.plan.positions[0]), job.plan.header["d_model"]
+    return len(job.options.layers), n_sequences, len(job.plan.header["positions"]), job.plan.header["d_model"]
 
 
 def _claimed(folder: Path, missing: Sequence[int]) -> Iterator[tuple[int, FileLock]]:

@@ -24,9 +24,10 @@ FROM_EVALUATION = "evaluation labels"
 class Measure:
     """One metric of every probe on one test set.
 
-    `value`, `low`, `high` are in [0, 1] and NaN where undefined, with the word for it in `reason`. `n` counts `n_kind`
-    ("questions" or "rows"). `chance` is what no knowledge gets. `ci_kind` says how each interval was made, see
-    `metrics.intervals`. `n_excluded` counts bootstrap resamples left out because they held one class only.
+    `value`, `low`, `high` are in [0, 1] (correlations in [-1, 1]) and NaN where undefined, with the word for it in
+    `reason`. `n` counts `n_kind` ("questions" or "rows"). `chance` is what no knowledge gets. `ci_kind` says how each
+    interval was made, see `metrics.intervals`. `n_excluded` counts bootstrap resamples left out because they held one
+    class only.
     """
 
     name: str
@@ -136,7 +137,7 @@ def _by_row(oriented, questions, reasons, weights) -> tuple[Measure, Correct]:
     hits[defined] = correct_by_row(oriented.scores[defined] - oriented.threshold[defined, None], questions)
     counts = {"n": len(questions.labels), "n_kind": "rows", "chance": questions.chance_by_row}
     estimate = row_accuracy(hits[defined], questions, weights) if len(defined) else None
-    return _spread("accuracy_row", estimate, reasons, **counts), hits
+    return spread("accuracy_row", estimate, reasons, **counts), hits
 
 
 def _by_question(oriented, questions, reasons, *, n_resamples, seed) -> tuple[Measure, Correct]:
@@ -147,20 +148,20 @@ def _by_question(oriented, questions, reasons, *, n_resamples, seed) -> tuple[Me
     if len(defined):
         correct[defined] = correct_by_question(oriented.scores[defined], questions)
         estimate = question_accuracy(correct[defined], resample_weights(n, n_resamples, seed))
-    return _spread("accuracy", estimate, reasons, n=n, n_kind="questions", chance=questions.chance_by_question), correct
+    return spread("accuracy", estimate, reasons, n=n, n_kind="questions", chance=questions.chance_by_question), correct
 
 
 def _auroc(oriented, questions, reasons, weights) -> Measure:
     defined = _defined(reasons)
     estimate = auroc_estimate(oriented.scores[defined], questions, weights) if len(defined) else None
-    return _spread("auroc", estimate, reasons, n=len(questions.labels), n_kind="rows", chance=0.5)
+    return spread("auroc", estimate, reasons, n=len(questions.labels), n_kind="rows", chance=0.5)
 
 
 def _defined(reasons):
     return np.flatnonzero([reason is None for reason in reasons])
 
 
-def _spread(name, estimate, reasons, *, n, n_kind, chance) -> Measure:
+def spread(name, estimate, reasons, *, n, n_kind, chance) -> Measure:
     """An estimate of the defined probes as a measure of all of them, NaN in between."""
     value, low, high = np.full((3, len(reasons)), np.nan)
     kinds = [NO_INTERVAL] * len(reasons)

@@ -31,7 +31,7 @@ class PostInstruction:
     `border_merge`: the tokenizer may join the end of the content with what follows (such a token counts as content).
     `strips`: the template removes white space around the content. `gen_start`: index into `ids` where the generation
     prompt begins, None when the template has none of its own. `parts`: content is given as a list of parts, not as a
-    string.
+    string. `head` and `tail` are the text around the content.
     """
 
     ids: tuple[int, ...]
@@ -42,6 +42,8 @@ class PostInstruction:
     template_hash: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     parts: bool = False
+    head: str = ""
+    tail: str = ""
 
     @property
     def n(self) -> int:
@@ -97,6 +99,8 @@ def find_post_instruction(
         template_hash=template_hash(tokenizer) or "",
         kwargs={**template_kwargs, **({"system": system} if system is not None else {})},
         parts=parts,
+        head=text[: end - len(sentinel)],
+        tail=tails.pop(),
     )
 
 

@@ -1,6 +1,6 @@
 """L2-regularised logistic regression solved to its optimum: damped Newton on the smaller side of the training rows.
 
-Minimises C * sum of log losses + |w|^2 / 2 with a free intercept, as scikit-learn does. With fewer rows than dimensions
+Minimises C * sum of log losses + |w|^2 / 2 with a free intercept (or none), as scikit-learn does. With fewer rows than dimensions
 w = F' a is kept as row coefficients `a` and a step solves with I + S K S, K the Gram matrix, S^2 = C p (1 - p) (Rasmussen and
 Williams 2006, sec. 3.4); otherwise with I + F' S^2 F. Both are positive definite whatever the rows, so separable or repeated
 rows need no special case. Stops on the Newton decrement, which bounds the distance to the optimum.
@@ -25,11 +25,15 @@ _LINE_STEPS = 4
 
 @dataclass(frozen=True)
 class Logistic:
-    """Directions [layer, d_model], intercepts [layer], and the Newton decrement each layer ended at."""
+    """Directions [layer, d_model], intercepts [layer], and the Newton decrement each layer ended at.
+
+    `point` is where a search on the same rows with another penalty may start.
+    """
 
     directions: Tensor
     intercepts: Tensor
     decrements: Tensor
+    point: _Point
 
     @property
     def converged(self) -> Tensor:
@@ -49,20 +53,26 @@ class _Point:
         return _Point(self.w[layers], self.intercept[layers], self.scores[layers], self.square[layers])
 
 
-def solve_logistic(rows: Rows, labels: Tensor, *, penalty_c: float = 1.0) -> Logistic:
-    """The unique minimiser per layer; centring rows beforehand changes the intercept only."""
+def solve_logistic(
+    rows: Rows, labels: Tensor, *, penalty_c: float = 1.0, intercept: bool = True, start: _Point | None = None
+) -> Logistic:
+    """The unique minimiser per layer; with an intercept, centring rows beforehand changes the intercept only.
+
+    `labels` are [example], or [layer, example] where they differ.
+    """
     n_layers, n_rows, d_model = rows.values.shape
-    targets = labels.to(torch.float64)
+    targets = labels.to(torch.float64).expand(n_layers, -1)
     side = rows.gram if rows.wide else rows.values
     size = n_rows if rows.wide else d_model
     zeros = rows.values.new_zeros
-    point = _Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
+    none = _Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
+    point = (none if start is None else start).at(torch.arange(n_layers, device=side.device))
     decrements = torch.full((n_layers,), float("inf"), dtype=torch.float64, device=side.device)
     active, held = torch.arange(n_layers, device=side.device), side
     for _ in range(MAX_STEPS):
-        here = point.at(active)
-        step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, targets, penalty_c)
-        moved, progress = _search(here, step, decrement, targets, penalty_c)
+        here, wanted = point.at(active), targets[active]
+        step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, wanted, penalty_c, intercept)
+        moved, progress = _search(here, step, decrement, wanted, penalty_c)
         for whole, part in zip(vars(point).values(), vars(moved).values(), strict=True):
             whole[active] = part
         decrements[active] = decrement
@@ -72,10 +82,10 @@ def solve_logistic(rows: Rows, labels: Tensor, *, penalty_c: float = 1.0) -> Log
         if not len(active):
             break
     directions = rows.combine(point.w) if rows.wide else point.w
-    return Logistic(directions, point.intercept, decrements)
+    return Logistic(directions, point.intercept, decrements, point)
 
 
-def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float, free_level: bool) -> tuple[_Point, Tensor]:
     """The Newton step in row coefficients; `square` of the step holds |step|^2."""
     chance = torch.sigmoid(here.scores)
     root = (c * chance * (1 - chance)).sqrt()
@@ -85,14 +95,14 @@ def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_
     kernel_lack = (gram @ lack[..., None]).squeeze(-1)
     solved = torch.cholesky_solve(torch.stack([root * kernel_lack, root], dim=-1), torch.linalg.cholesky(inner))
     free, pull = lack - root * solved[..., 0], root * solved[..., 1]
-    intercept = (here.w + free).sum(-1) / pull.sum(-1)
+    intercept = (here.w + free).sum(-1) / pull.sum(-1) if free_level else torch.zeros_like(here.intercept)
     w = free - pull * intercept[:, None]
     scores_w = (gram @ w[..., None]).squeeze(-1)
     decrement = (lack * scores_w).sum(-1) - (c * (chance - targets)).sum(-1) * intercept
     return _Point(w, intercept, scores_w + intercept[:, None], (w * scores_w).sum(-1)), _root(decrement)
 
 
-def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float, free_level: bool) -> tuple[_Point, Tensor]:
     """The Newton step in the coordinates of the rows."""
     chance = torch.sigmoid(here.scores)
     weight = c * chance * (1 - chance)
@@ -103,7 +113,8 @@ def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float) -> tuple
     slope = (values.mT @ weight[..., None]).squeeze(-1)
     solved = torch.cholesky_solve(torch.stack([lack, slope], dim=-1), torch.linalg.cholesky(hessian))
     free, pull = solved[..., 0], solved[..., 1]
-    intercept = (-errors.sum(-1) - (slope * free).sum(-1)) / (weight.sum(-1) - (slope * pull).sum(-1))
+    level = (-errors.sum(-1) - (slope * free).sum(-1)) / (weight.sum(-1) - (slope * pull).sum(-1))
+    intercept = level if free_level else torch.zeros_like(level)
     w = free - pull * intercept[:, None]
     scores_w = (values @ w[..., None]).squeeze(-1)
     decrement = (lack * w).sum(-1) - errors.sum(-1) * intercept
