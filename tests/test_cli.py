@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 import tiny_models
 
-from probeshift import cli
-
 SETS = "facts_translations,facts_cities_conj"
 SMALL = ("--datasets", SETS, "--train-limit", "40", "--selection-limit", "20")
 
@@ -29,27 +27,6 @@ def inside(home, monkeypatch):
     monkeypatch.setenv("PROBESHIFT_CACHE", str(home / "cache"))
     monkeypatch.delenv("PROBESHIFT_DATA", raising=False)
     monkeypatch.chdir(home)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command line in this process; gives exit code, stdout, stderr."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["probeshift", *map(str, args)])
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            signal.signal(signal.SIGINT, before[0])
-            signal.signal(signal.SIGTERM, before[1])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,9 @@ def logistic_objective(values, labels, direction, bias):
     return np.logaddexp(0, np.where(labels, -scores, scores)).sum() + direction @ direction / 2
 
 
-@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # its default gives up; the comparison is with where it stands
+@pytest.mark.filterwarnings(
+    "ignore:lbfgs failed to converge"
+)  # its default gives up; the comparison is with where it stands
 @every_shape
 @pytest.mark.parametrize("name", ["lr", "lr-g"])
 def test_logistic_regression_is_scikit_learns_optimum(shape, name):

@@ -19,13 +19,13 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 
 from probeshift.arrays import Activations, AnswerTypes, Groups, Labels, Targets
 from probeshift.errors import StoreError, nearest
-from probeshift.provenance import cannot_write, environment, publish, settle, sha256_file
+from probeshift.provenance import cannot_write, environment, publish, settle, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 
+@runtime_checkable
 class LabelledActivations(Protocol):
     """Rows with a label each and activations at several layers and positions: a store, or a file of another kind.
 
@@ -312,3 +313,45 @@ def _codes(column: pd.Series) -> np.ndarray | None:
     if column.isna().any():
         return None
     return column.factorize()[0].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a whole, under a name of their own; `chosen` says which."""
+
+    whole: LabelledActivations
+    name: str
+    chosen: np.ndarray
+
+    @property
+    def identity(self) -> str:
+        return sha256_json([self.whole.identity, np.flatnonzero(self.chosen).tolist()])
+
+    @property
+    def space(self) -> dict[str, Any]:
+        return self.whole.space
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return self.whole.layers
+
+    @property
+    def positions(self) -> tuple[str, ...]:
+        return self.whole.positions
+
+    @property
+    def targets(self) -> Targets:
+        return self.whole.targets[self.chosen]
+
+    @property
+    def groups(self) -> Groups | None:
+        return None if self.whole.groups is None else self.whole.groups[self.chosen]
+
+    @property
+    def texts(self) -> list[str] | None:
+        texts = self.whole.texts
+        return None if texts is None else [text for text, kept in zip(texts, self.chosen, strict=True) if kept]
+
+    def read(self, layer: int, position: str) -> Activations:
+        """Activations [example, d_model] of these rows."""
+        return self.whole.read(layer, position)[self.chosen]

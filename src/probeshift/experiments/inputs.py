@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from probeshift.datasets import MISSION_DATASETS, Dataset, load_dataset, load_file
+from probeshift.datasets import MISSION_DATASETS, Dataset, Statement, load_dataset, load_file
 from probeshift.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class Workspace:
         return identify(self.info, self.tokenizer)
 
     def options(self, layers: tuple[int, ...]) -> ExtractionOptions:
+        """How activations are read: the last token of raw text, unless replaced."""
         from probeshift.extraction import ExtractionOptions
         from probeshift.models import choose_device, choose_dtype
         from probeshift.models.prompts import PromptFormat
@@ -205,16 +206,18 @@ class Workspace:
         Raises:
             UsageError: the split is empty, or prompts do not fit the context.
         """
-        from probeshift.extraction import prepare
-
         statements = dataset.split(split, limit)
         if not statements:
             raise UsageError(
                 f"dataset `{dataset.name}` has no {split} rows ({dataset.split_rule}). Give it more rows or another split column."
             )
-        label = f"{dataset.name}-{split}"
+        return self.plan(statements, self.options(layers), label=f"{dataset.name}-{split}")
+
+    def plan(self, statements: Sequence[Statement], options: ExtractionOptions, *, label: str) -> Extraction:
+        """Plan an extraction, or find it finished (in whichever dtype, when that was left to the hardware)."""
+        from probeshift.extraction import prepare
+
         auto = self.settings.dtype == "auto"
-        options = self.options(layers)
         return prepare(
             statements, self.info, self.tokenizer, options, label=label, any_dtype=auto, identity=self.identity
         )

@@ -177,9 +177,9 @@ class TensorFile:
     @cached_property
     def identity(self) -> str:
         """Names the content: the store it came from, else its labels and sizes and the file's own time and size."""
-        known = self.content.get("provenance", {}).get("content_id")
-        about = self.path.stat()
-        return known or sha256_json([str(self.content["activations"].shape), about.st_size, about.st_mtime_ns])
+        made, about = self.content.get("provenance"), self.path.stat()
+        known = [made["content_id"], made["dtype"]] if made else [about.st_size, about.st_mtime_ns]
+        return sha256_json([str(self.content["activations"].shape), self.layers, self.positions, known])
 
     @property
     def space(self) -> dict[str, Any]:

@@ -10,17 +10,23 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probeshift.activations import LabelledActivations
-from probeshift.arrays import Activations, PerProbe, Scores, Targets
+from probeshift.arrays import Activations, Groups, PerProbe, Scores, Targets
 from probeshift.errors import UsageError
+from probeshift.metrics import Measure, measure
 from probeshift.metrics.ranking import auroc
-from probeshift.metrics.regression import rank_scores
+from probeshift.metrics.regression import measure_regression, rank_scores
 from probeshift.metrics.undefined import reasons_from_scores
 from probeshift.probes.folds import Folds, Task
 from probeshift.provenance import publish, sha256_json
+
+if TYPE_CHECKING:
+    from probeshift.probes.fold_logistic import FoldLogistic
+    from probeshift.probes.fold_ridge import FoldRidge
 
 # Raise it when a fit or a score changes meaning: saved cells are then made anew.
 PROCEDURE = 1
@@ -80,6 +86,16 @@ def score_rows(task: Task, predictions: Scores, targets: Targets) -> PerProbe:
     return values
 
 
+def measure_rows(
+    task: Task, predictions: Scores, targets: Targets, groups: Groups | None, *, n_resamples: int, seed: int
+) -> tuple[Measure, ...]:
+    """The metrics of a task with intervals: Spearman and explained variance, or AUROC and accuracy by row (log odds above 0)."""
+    if task == "regression":
+        return measure_regression(predictions, targets, groups, n_resamples=n_resamples, seed=seed)
+    found = measure(predictions, targets > 0.5, groups, n_resamples=n_resamples, seed=seed)
+    return found.auroc, found.accuracy_row
+
+
 def check_same_space(train: LabelledActivations, test: LabelledActivations) -> None:
     """Refuse to test probes on activations that are not of the same model, read the same way.
 
@@ -101,11 +117,14 @@ def check_same_space(train: LabelledActivations, test: LabelledActivations) -> N
 def fit_grid(
     train: LabelledActivations,
     test: LabelledActivations,
+    targets: Targets,
     options: GridOptions,
     folder: Path,
     on_progress: Progress | None = None,
 ) -> list[FittedCell]:
     """Every layer and position of `train`; cells already in `folder` are read, others are fitted and kept there.
+
+    `targets` are the training labels as the task wants them: numbers, or 0 and 1.
 
     Raises:
         UsageError: `test` is of another model or read another way; activations are not finite; a fit does not converge.
@@ -113,14 +132,14 @@ def fit_grid(
     check_same_space(train, test)
     asked = [PROCEDURE, train.identity, test.identity, options.task, options.alphas, options.intercept, options.nested]
     folds = None if options.folds is None else options.folds.of_row.tolist()
-    fit_id = sha256_json([*asked, folds])[:16]
+    fit_id = sha256_json([*asked, folds, targets.tolist()])[:16]
     sites = [(layer, position) for position in train.positions for layer in train.layers]
     found = []
     for number, (layer, position) in enumerate(sites, start=1):
         path = folder / f"{fit_id}-{layer}-{position.replace('[', '').replace(']', '')}.safetensors"
         cell = _load(path, layer, position)
         if cell is None:
-            cell = _fit_cell(train, test, layer, position, options)
+            cell = _fit_cell(train, test, targets, layer, position, options)
             _save(path, cell)
         found.append(cell)
         if on_progress:
@@ -155,14 +174,19 @@ def corrected_score(cells: Sequence[FittedCell]) -> float:
 
 
 def _fit_cell(
-    train: LabelledActivations, test: LabelledActivations, layer: int, position: str, options: GridOptions
+    train: LabelledActivations,
+    test: LabelledActivations,
+    targets: Targets,
+    layer: int,
+    position: str,
+    options: GridOptions,
 ) -> FittedCell:
     acts = _finite(train.read(layer, position), train.name, layer)
-    problem = _problem(acts, train.targets, options)
+    problem = make_problem(acts, targets, options)
     nothing = np.full(0, np.nan)
     alpha, alpha_scores, fold_scores, inner, cv = options.alphas[0], nothing, nothing, nothing, nothing
     if options.folds is not None:
-        alpha, alpha_scores, fold_scores, inner, cv = _cross_validate(problem, train.targets, options, options.folds)
+        alpha, alpha_scores, fold_scores, inner, cv = _cross_validate(problem, targets, options, options.folds)
     direction, bias = problem.fit(alpha)
     on_train, on_test = (
         side.astype(np.float64) @ direction + bias
@@ -171,11 +195,12 @@ def _fit_cell(
     return FittedCell(layer, position, alpha, alpha_scores, fold_scores, inner, cv, on_train, on_test, direction, bias)
 
 
-def _problem(acts: Activations, targets: Targets, options: GridOptions):
+def make_problem(acts: Activations, targets: Targets, options: GridOptions) -> FoldRidge | FoldLogistic:
+    """The rows of one cell, ready to be fitted."""
     from probeshift.probes.fold_logistic import FoldLogistic
     from probeshift.probes.fold_ridge import FoldRidge
 
-    learner = FoldRidge if options.task == "regression" else FoldLogistic
+    learner: Any = FoldRidge if options.task == "regression" else FoldLogistic
     folds = options.folds or Folds(np.zeros(len(targets), dtype=np.int64), "none")
     return learner(acts, targets, folds, options.intercept, options.device)
 
