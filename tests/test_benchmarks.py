@@ -59,13 +59,17 @@ def test_peak_memory_is_that_of_one_contestant(benchmark, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["resident"] > 0
 
 
-@pytest.fixture
-def probes_benchmark(monkeypatch):
-    spec = importlib.util.spec_from_file_location("probes_benchmark", SCRIPT.with_name("probes.py"))
+def load(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", SCRIPT.with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def probes_benchmark(monkeypatch):
+    return load("probes", monkeypatch)
 
 
 def test_probe_solvers_and_both_loops_fit_every_method_of_every_shape(probes_benchmark, tmp_path, capsys):
@@ -82,3 +86,19 @@ def test_solvers_that_disagree_end_the_probe_benchmark(probes_benchmark, monkeyp
     monkeypatch.setattr(probes_benchmark, "MAX_PROBABILITY", 0.0)
     with pytest.raises(SystemExit, match=r"lr, probability differs by .* no times are shown"):
         probes_benchmark.main(["--small", "--d-model", "64", "--layers", "1"])
+
+
+def test_the_grid_benchmark_runs_and_agrees_before_it_times(tmp_path, monkeypatch, capsys):
+    module = load("positions", monkeypatch)
+    module.main(["--small", "--cells", "1", "--sample", "1", "--out", str(tmp_path / "grid.json")])
+    results = json.loads((tmp_path / "grid.json").read_text())["results"]
+    assert {r["learner"] for r in results} == {"ridge", "logistic"} and all(r["difference"] <= 1e-6 for r in results)
+    assert "as written" in capsys.readouterr().out
+
+
+def test_wrong_predictions_end_the_grid_benchmark(monkeypatch):
+    module = load("positions", monkeypatch)
+    right = module.engine
+    monkeypatch.setattr(module, "engine", lambda *a: [p + 1e-3 for p in right(*a)])
+    with pytest.raises(SystemExit, match="No times"):
+        module.main(["--small"])
