@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from probeshift.probes import TrainingSet, ccs, find_method, lat
 from probeshift.probes.components import top_eigenvector
+from probeshift.probes.frame import make_frame
 from probeshift.probes.lbfgs import minimise
 from probeshift.probes.newton import solve_logistic
 from probeshift.probes.rows import Rows, centre_by
@@ -255,9 +256,9 @@ def test_ccs_reaches_a_loss_as_low_as_a_naive_search_from_the_same_starts(shape)
 def test_ccs_gradient_is_that_of_its_loss():
     data = training(SHAPES[0])
     true, false = naive_pairs(data, 0)
-    rows, penalty = torch.cat([true, false])[None], torch.full((1, 301), 0.01, dtype=torch.float64)
+    rows, shortened = torch.cat([true, false])[None], torch.zeros(1, 0, 300, dtype=torch.float64)
     points = ccs._starts(300, 1)[None]
-    loss, gradient = ccs._loss(rows, penalty, points)
+    loss, gradient = ccs._loss(rows, shortened, points)
     for restart in range(3):
         point = points[0, restart].clone().requires_grad_()
         naive = naive_ccs_loss(point, true, false)
@@ -324,3 +325,36 @@ def test_mapped_rows_keep_the_gram_of_their_values():
     mapped = rows.map(centre_by(torch.tensor([0, 0, 1, 1, 2, 2])))
     torch.testing.assert_close(mapped.gram, mapped.values @ mapped.values.mT)
     assert not torch.allclose(mapped.gram, rows.gram)
+
+
+@pytest.mark.parametrize("shape", [(30, 80), (90, 20)])
+def test_a_frame_keeps_scores_and_penalty_and_shortens_massive_axes_only(shape):
+    """In a frame the rows have other coordinates; what a direction scores and what it costs stay the same."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    values[..., 3] *= 3000
+    values[..., 5] = values[..., 5] * 500 + 2000
+    rows = Rows(values)
+    frame = make_frame(rows, 100.0, 16)
+    points = torch.randn(2, 4, shape[1] + 1, generator=generator, dtype=torch.float64)
+    inside = frame.enter(points)
+    w = points[..., :-1]
+    if rows.wide:  # only the part of a direction in the span of the rows has coordinates
+        w = w @ torch.linalg.pinv(values) @ values
+    torch.testing.assert_close(inside[..., :-1] @ frame.rows.mT, w @ values.mT, rtol=1e-6, atol=1e-4)
+    squares = inside[..., :-1].square().sum(-1) - (inside[..., :-1] @ frame.shortened.mT).square().sum(-1)
+    torch.testing.assert_close(squares, w.square().sum(-1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(frame.leave(inside[:, 0]), w[:, 0], rtol=1e-6, atol=1e-6)
+    before, after = (torch.linalg.svdvals(v) for v in (values, frame.rows))
+    assert (before[:, 0] > 500 * before[:, 5]).all() and (after[:, 0] < 20 * after[:, 5]).all()
+    torch.testing.assert_close(
+        after[:, 2:].sort().values[:, :15], before[:, 2:].sort().values[:, :15], rtol=1e-3, atol=1e-3
+    )
+
+
+def test_rows_picked_from_rows_have_the_gram_of_their_values():
+    values = torch.randn(2, 12, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    index = torch.stack([torch.tensor([3, 1, 7]), torch.tensor([0, 11, 5])])
+    picked = Rows(values).shifted(values.mean(1)).at(index)
+    torch.testing.assert_close(picked.gram, picked.values @ picked.values.mT)
+    torch.testing.assert_close(picked.squares, picked.values.square().sum(-1))

@@ -85,13 +85,13 @@ def test_rotating_rows_and_point_leaves_the_loss_of_ccs_and_rotates_its_gradient
     turn, rng = torch.from_numpy(rotation(6)), torch.Generator().manual_seed(0)
     rows, points = (torch.randn(*shape, generator=rng, dtype=torch.float64) for shape in ((1, 8, 6), (1, 3, 7)))
     spin = lambda p: torch.cat([p[..., :-1] @ turn.T, p[..., -1:]], dim=-1)  # noqa: E731
-    penalty = torch.full((1, 7), ccs.PENALTY, dtype=torch.float64)
+    shortened = torch.zeros(1, 0, 6, dtype=torch.float64)
     (loss, gradient), (turned_loss, turned_gradient) = (
-        ccs._loss(r, penalty, p) for r, p in ((rows, points), (rows @ turn.T, spin(points)))
+        ccs._loss(r, shortened, p) for r, p in ((rows, points), (rows @ turn.T, spin(points)))
     )
     torch.testing.assert_close(turned_loss, loss)
     torch.testing.assert_close(turned_gradient, spin(gradient))
-    assert not torch.allclose(ccs._loss(rows @ turn.T, penalty, points)[0], loss)
+    assert not torch.allclose(ccs._loss(rows @ turn.T, shortened, points)[0], loss)
 
 
 def test_with_fewer_rows_than_dimensions_lda_depends_on_the_basis_and_shrunk_lda_does_not():

@@ -13,13 +13,12 @@ tries of one L-BFGS call of 100 steps without line search, the first with a loss
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
+from probeshift.probes.frame import Frame, make_frame
 from probeshift.probes.lbfgs import minimise
 from probeshift.probes.probe import ON_TRAINING_ROWS, Fitted, Method, TrainingSet
 from probeshift.probes.rows import Rows, centre_by
@@ -27,7 +26,8 @@ from probeshift.probes.rows import Rows, centre_by
 PENALTY = 0.01
 RESTARTS = 10
 MAX_STEPS = 200
-MASSIVE = 100.0  # times the median sum of squares: axes beyond it are shortened to it in the search
+MASSIVE = 100.0  # times the usual sum of squares along an axis: axes beyond it are shortened to it in the search
+MOST_MASSIVE = 16  # axes that are looked for
 PUBLISHED_TRIES = 3
 PUBLISHED_LOSS = 0.2
 SOURCE = "arXiv 2212.03827"
@@ -36,8 +36,8 @@ SOURCE = "arXiv 2212.03827"
 def fit_ccs(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """The best of ten restarts per layer; the layer's seed draws their starts."""
     pairs = _pairs(training)
-    frame = _frame(Rows(pairs))
-    starts = torch.stack([_starts(pairs.shape[-1], seed) for seed in seeds]).to(pairs.device)
+    frame = make_frame(pairs, MASSIVE, MOST_MASSIVE)
+    starts = torch.stack([_starts(pairs.values.shape[-1], seed) for seed in seeds]).to(pairs.values.device)
     found, losses = _search(frame, frame.enter(starts))
     losses = torch.where(torch.isfinite(losses), losses, float("inf"))
     best = found[torch.arange(len(found), device=found.device), losses.argmin(-1)]
@@ -47,50 +47,53 @@ def fit_ccs(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     return Fitted(frame.leave(best).cpu().numpy(), None, failures)
 
 
-def _search(frame: _Frame, starts: Tensor) -> tuple[Tensor, Tensor]:
+def _search(frame: Frame, starts: Tensor) -> tuple[Tensor, Tensor]:
     """All restarts in float32: without massive axes nothing needs more, and the loss is read several times as fast."""
-    rows, penalty = frame.rows.float(), frame.penalty.float()
-    found, losses = minimise(lambda at: _loss(rows, penalty, at), starts.float(), max_steps=MAX_STEPS, small_fall=1e-6)
+    rows, shortened = frame.rows.float(), frame.shortened.float()
+    found, losses = minimise(
+        lambda at: _loss(rows, shortened, at), starts.float(), max_steps=MAX_STEPS, small_fall=1e-6
+    )
     return found.double(), losses.double()
 
 
-def _polish(frame: _Frame, points: Tensor) -> Tensor:
+def _polish(frame: Frame, points: Tensor) -> Tensor:
     """The best restart of each layer, brought to its optimum in float64."""
     start = points[:, None]
-    found, _ = minimise(lambda at: _loss(frame.rows, frame.penalty, at), start, max_steps=MAX_STEPS, small_fall=1e-9)
+    found, _ = minimise(lambda at: _loss(frame.rows, frame.shortened, at), start, max_steps=MAX_STEPS, small_fall=1e-9)
     return found[:, 0]
 
 
 def fit_ccs_published(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """The first acceptable try per layer; a layer without one is a failed fit."""
     directions, failures = [], []
-    for pairs, seed in zip(_pairs(training), seeds, strict=True):
+    for pairs, seed in zip(_pairs(training).values, seeds, strict=True):
         direction, failure = _first_acceptable(pairs, _starts(pairs.shape[-1], seed)[:PUBLISHED_TRIES])
         directions.append(direction.cpu().numpy())
         failures.append(failure)
     return Fitted(np.stack(directions), None, tuple(failures))
 
 
-def _pairs(training: TrainingSet) -> Tensor:
-    """Rows [layer, 2 * pair, d_model]: one row of each pair, then the others in the same order. The loss knows no order within."""
+def _pairs(training: TrainingSet) -> Rows:
+    """One row of each pair, then the others in the same order [layer, 2 * pair, d_model]. The loss knows no order within a pair."""
     first, second = true_false_pairs(training.labels, training.given_groups())
     training.require(len(first) >= 2, "two questions with a true and a false answer")
-    values = training.rows.values
     if training.answer_types is not None:
-        values = centre_by(training.tensor("answer_types"))(values)
+        rows = training.rows.map(centre_by(training.tensor("answer_types")))
     else:
-        values = values + training.mean[:, None]  # not centred: the penalty on b then ties the loss to the origin
-    halves = [values[:, torch.from_numpy(index).to(values.device)] for index in (first, second)]
-    return _in_order_of_norms(*halves)
+        rows = training.rows.shifted(training.mean)  # not centred: the penalty on b then ties the loss to the origin
+    halves = (torch.from_numpy(index).to(rows.values.device) for index in (first, second))
+    return rows.at(_in_order_of_norms(rows.squares, *halves))
 
 
-def _in_order_of_norms(first: Tensor, second: Tensor) -> Tensor:
-    """The shorter row of each pair, pairs by length, then the longer ones: the search is chaotic, the order of rows must not steer it."""
-    norms = torch.stack([first.norm(dim=-1), second.norm(dim=-1)], dim=-1)
-    order = norms.amin(-1).argsort(dim=-1, stable=True)
-    swapped = (norms[..., 0] > norms[..., 1])[..., None]
-    halves = torch.where(swapped, second, first), torch.where(swapped, first, second)
-    return torch.cat([torch.take_along_dim(half, order[..., None], dim=1) for half in halves], dim=1)
+def _in_order_of_norms(squares: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Row indices [layer, 2 * pair]: the shorter row of each pair, pairs by length, then the longer ones.
+
+    The search is chaotic: the order of rows must not steer it.
+    """
+    swapped = squares[:, first] > squares[:, second]
+    shorter, longer = torch.where(swapped, second, first), torch.where(swapped, first, second)
+    order = torch.minimum(squares[:, first], squares[:, second]).argsort(dim=-1, stable=True)
+    return torch.cat([torch.take_along_dim(half, order, dim=1) for half in (shorter, longer)], dim=1)
 
 
 def true_false_pairs(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,46 +103,6 @@ def true_false_pairs(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray
     return np.array([true[g] for g in both], dtype=np.int64), np.array([false[g] for g in both], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """Principal axes of the pairs, those with massive activations shortened.
-
-    They make the loss a narrow valley in raw coordinates; shortening all axes alike would lead to worse optima. The optimum lies
-    in the span of the pairs, so nothing is lost. The axes are kept as `mixing` of the pairs (of the dimensions, where there are
-    more pairs than those).
-    """
-
-    rows: Tensor  # [layer, row, k]
-    penalty: Tensor  # [layer, k + 1], the bias last
-    scale: Tensor  # [layer, k + 1]
-    pairs: Rows
-    mixing: Tensor  # [layer, row or d_model, k]
-
-    def enter(self, points: Tensor) -> Tensor:
-        w = points[..., :-1]
-        inside = (w @ self.pairs.values.mT if self.pairs.wide else w) @ self.mixing
-        return torch.cat([inside, points[..., -1:]], dim=-1) * self.scale[:, None]
-
-    def leave(self, points: Tensor) -> Tensor:
-        mixed = (self.mixing @ (points / self.scale)[:, :-1, None]).squeeze(-1)
-        return self.pairs.combine(mixed) if self.pairs.wide else mixed
-
-
-def _frame(pairs: Rows) -> _Frame:
-    squares, vectors = torch.linalg.eigh(pairs.gram if pairs.wide else pairs.scatter)
-    present = squares > squares[:, -1:] * pairs.values.shape[1] * torch.finfo(squares.dtype).eps
-    lengths = torch.where(present, squares, 1.0).sqrt()
-    usual = MASSIVE * squares.median(dim=-1, keepdim=True).values
-    scale = torch.where(present, squares / usual, 1.0).clamp_min(1.0).sqrt()
-    scale = torch.cat([scale, torch.ones_like(usual)], dim=-1)
-    vectors = vectors * present[:, None]
-    if pairs.wide:
-        rows, mixing = vectors * lengths[:, None], vectors / lengths[:, None]
-    else:
-        rows, mixing = pairs.values @ vectors, vectors
-    return _Frame(rows / scale[:, None, :-1], PENALTY / scale**2, scale, pairs, mixing)
-
-
 def _starts(d_model: int, seed: int) -> Tensor:
     """Directions and bias [restart, d_model + 1] as a linear layer of torch is initialised."""
     generator = torch.Generator().manual_seed(seed)
@@ -147,37 +110,43 @@ def _starts(d_model: int, seed: int) -> Tensor:
     return (2 * drawn - 1) / d_model**0.5
 
 
-def _loss(rows: Tensor, penalty: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Losses [..., restart] and gradients at points [..., restart, k + 1]; the bias is the last coordinate."""
-    scores = points[..., :-1] @ rows.mT + points[..., -1:]
+def _loss(rows: Tensor, shortened: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses [..., restart] and gradients at points [..., restart, k + 1]; the bias is the last coordinate.
+
+    `shortened` [..., axis, k] spans what the penalty does not see, see `Frame`.
+    """
+    w = points[..., :-1]
+    scores = w @ rows.mT + points[..., -1:]
     chance = torch.sigmoid(scores)
     u, v = chance.chunk(2, dim=-1)
     n = u.shape[-1]
     excess, least = u + v - 1, torch.minimum(u, v)
-    loss = (excess.square() + least.square()).mean(-1) + (penalty[..., None, :] * points.square()).sum(-1)
+    along = w @ shortened.mT
+    penalty = PENALTY * (points.square().sum(-1) - along.square().sum(-1))
     lower = (u < v).to(u.dtype) + 0.5 * (u == v)
     slope = torch.cat([excess + lower * u, excess + (1 - lower) * v], dim=-1) * (2 / n)
-    slope = slope * torch.exp(logsigmoid(scores) + logsigmoid(-scores))
-    gradient = torch.cat([slope @ rows, slope.sum(-1, keepdim=True)], dim=-1) + 2 * penalty[..., None, :] * points
-    return loss, gradient
+    slope = slope * chance * torch.sigmoid(-scores)
+    pull = 2 * PENALTY * (w - along @ shortened)
+    gradient = torch.cat([slope @ rows + pull, slope.sum(-1, keepdim=True) + 2 * PENALTY * points[..., -1:]], dim=-1)
+    return (excess.square() + least.square()).mean(-1) + penalty, gradient
 
 
 def _first_acceptable(pairs: Tensor, starts: Tensor) -> tuple[Tensor, str | None]:
-    losses, penalty = [], pairs.new_full((pairs.shape[1] + 1,), PENALTY)
+    losses, everything = [], pairs.new_zeros(0, pairs.shape[1])
     for start in starts.to(pairs.device):
-        point = _one_try(pairs, penalty, start)
-        losses.append(float(_loss(pairs, penalty, point[None])[0]))
+        point = _one_try(pairs, everything, start)
+        losses.append(float(_loss(pairs, everything, point[None])[0]))
         if losses[-1] <= PUBLISHED_LOSS:
             return point[:-1], None
     tried = ", ".join(f"{loss:.3f}" for loss in losses)
     return point[:-1], f"no try of {len(starts)} reached a loss of {PUBLISHED_LOSS} ({tried})"
 
 
-def _one_try(pairs: Tensor, penalty: Tensor, start: Tensor) -> Tensor:
+def _one_try(pairs: Tensor, shortened: Tensor, start: Tensor) -> Tensor:
     point = start.clone().requires_grad_()
 
     def closure() -> Tensor:
-        loss, gradient = _loss(pairs, penalty, point.detach()[None])
+        loss, gradient = _loss(pairs, shortened, point.detach()[None])
         point.grad = gradient[0]
         return loss[0]
 

@@ -13,6 +13,9 @@ from torch import Tensor
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Points [..., n] -> losses [...] and gradients [..., n]."""
 
+_Pair = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A move, the turn of the gradient along it, and their `_weights`."""
+
 HISTORY = 10
 _BISECTIONS = 12
 
@@ -21,17 +24,17 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall:
     """Points [..., n] and losses [...] where each problem falls no further than `small_fall` times its loss in a step."""
     point = start.clone()
     loss, gradient = objective(point)
-    moves: list[Tensor] = []
-    turns: list[Tensor] = []
+    history: list[_Pair] = []
     done = torch.zeros_like(loss, dtype=torch.bool)
     for _ in range(max_steps):
-        step = -_inverse_hessian_times(gradient, moves, turns)
+        step = -_inverse_hessian_times(gradient, history)
         slope = (step * gradient).sum(-1)
         step = torch.where((slope < 0)[..., None], step, -gradient)
-        if not moves:  # nothing is known about curvature yet
+        if not history:  # nothing is known about curvature yet
             step = step / gradient.norm(dim=-1, keepdim=True).clamp_min(1.0)
         reached, new_loss, new_gradient, fell = _search(objective, point, loss, gradient, step, done)
-        moves, turns = [*moves, reached - point][-HISTORY:], [*turns, new_gradient - gradient][-HISTORY:]
+        move, turn = reached - point, new_gradient - gradient
+        history = [*history, (move, turn, *_weights(move, turn))][-HISTORY:]
         done = done | ~fell | (loss - new_loss <= small_fall * loss.abs())
         point, loss, gradient = reached, new_loss, new_gradient
         if done.all():
@@ -39,18 +42,17 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall:
     return point, loss
 
 
-def _inverse_hessian_times(vector: Tensor, moves: list[Tensor], turns: list[Tensor]) -> Tensor:
+def _inverse_hessian_times(vector: Tensor, history: list[_Pair]) -> Tensor:
     """The two-loop recursion; pairs without positive curvature leave their problem unchanged."""
-    pairs = [(s, y, *_weights(s, y)) for s, y in zip(moves, turns, strict=True)]
     used = []
-    for s, y, inverse, _ in reversed(pairs):
+    for s, y, inverse, _ in reversed(history):
         share = inverse * (s * vector).sum(-1, keepdim=True)
         vector = vector - share * y
         used.append(share)
-    for _, _, inverse, scale in reversed(pairs):
+    if history:
+        _, _, inverse, scale = history[-1]
         vector = torch.where(inverse > 0, scale, 1.0) * vector
-        break
-    for (s, y, inverse, _), share in zip(pairs, reversed(used), strict=True):
+    for (s, y, inverse, _), share in zip(history, reversed(used), strict=True):
         vector = vector + s * (share - inverse * (y * vector).sum(-1, keepdim=True))
     return vector
 

@@ -48,6 +48,27 @@ class Rows:
             return Rows(operator(self.values))
         return Rows(operator(self.values), operator(operator(self.gram).mT))
 
+    def shifted(self, by: Tensor) -> Rows:
+        """The rows with one vector [layer, d_model] added to each."""
+        moved = self.values + by[:, None]
+        if not self.wide:
+            return Rows(moved)
+        along = (self.values @ by[..., None]).squeeze(-1)
+        return Rows(moved, self.gram + along[:, None] + along[..., None] + by.square().sum(-1)[:, None, None])
+
+    def at(self, index: Tensor) -> Rows:
+        """The rows [layer, chosen] of each layer."""
+        values = torch.take_along_dim(self.values, index[..., None], dim=1)
+        if not self.wide:
+            return Rows(values)
+        chosen = torch.take_along_dim(torch.take_along_dim(self.gram, index[..., None], dim=1), index[:, None], dim=2)
+        return Rows(values, chosen)
+
+    @property
+    def squares(self) -> Tensor:
+        """Squared lengths of the rows [layer, example]."""
+        return self.gram.diagonal(dim1=1, dim2=2) if self.wide else self.values.square().sum(-1)
+
     def combine(self, coefficients: Tensor) -> Tensor:
         """The vectors [layer, d_model] that [layer, example] coefficients make of the rows."""
         return (self.values.mT @ coefficients[..., None]).squeeze(-1)
