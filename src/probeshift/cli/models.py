@@ -15,6 +15,10 @@ Text = Annotated[str | None, typer.Option("--text", help="Show how the model rea
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 OwnCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the code that comes with the model.")]
+System = Annotated[str | None, typer.Option("--system", help="System message before the text.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--template-kwargs", help="Chat template option, name=value; repeatable.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -40,6 +44,8 @@ def short_names(context: typer.Context, as_json: AsJson = False) -> None:
 def check(
     name: Name,
     text: Text = None,
+    system: System = None,
+    template_kwargs: Options = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     trust_remote_code: OwnCode = False,
@@ -53,6 +59,7 @@ def check(
 
     resolve(name)  # a slip in the name is told before anything heavy is loaded
 
+    from probeshift.experiments.positions.extract import template_options
     from probeshift.models.describing import describe
     from probeshift.models.loading import load_model
     from probeshift.models.post_instruction import mark_tokens
@@ -60,7 +67,8 @@ def check(
     info = describe(name, trust_remote_code=trust_remote_code)
     model = load_model(info, dtype=dtype, device=device, check=False)
     facts = _facts(model)
-    rows = mark_tokens(model.tokenizer, text) if text is not None else []
+    options = template_options(template_kwargs or ())
+    rows = mark_tokens(model.tokenizer, text, system=system, **options) if text is not None else []
     if as_json:
         tokens = [{"index": r.index, "id": r.id, "token": r.token, "marks": list(r.marks)} for r in rows]
         return print_json({**facts, **({"tokens": tokens} if text is not None else {})})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from probeshift.arrays import Correct, PerProbe
+from probeshift.arrays import Correct, Groups, PerProbe
 from probeshift.metrics.questions import Flags, PerQuestion, Questions, probe_chunks
 
 LEVEL = 0.95
@@ -25,6 +25,7 @@ DEGENERATE_PAIRS = "degenerate_clopper_pearson_pairs"
 NO_INTERVAL = "none"
 
 ResampleWeights = Float[np.ndarray, "resample group"]
+RowWeights = Float[np.ndarray, "resample example"]
 Resampled = Float[np.ndarray, "probe resample"]
 
 
@@ -44,6 +45,12 @@ def resample_weights(n_units: int, n_resamples: int, seed: int) -> ResampleWeigh
     for resample in range(n_resamples):
         weights[resample] = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
     return weights
+
+
+def row_weights(groups: Groups | None, n_rows: int, n_resamples: int, seed: int) -> RowWeights:
+    """How often each row occurs in each resample: rows of one question together, single rows without `groups`."""
+    units = np.arange(n_rows) if groups is None else np.unique(groups, return_inverse=True)[1]
+    return resample_weights(int(units.max(initial=0)) + 1, n_resamples, seed)[:, units]
 
 
 def clopper_pearson(successes: PerProbe, n: int | PerProbe) -> tuple[PerProbe, PerProbe]:

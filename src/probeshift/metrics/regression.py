@@ -7,20 +7,16 @@ where rows share one.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
 
 from probeshift.arrays import Groups, PerProbe, Scores, Targets
 from probeshift.metrics import intervals
 from probeshift.metrics.estimates import Estimate
-from probeshift.metrics.intervals import NO_INTERVAL, resample_weights
+from probeshift.metrics.intervals import NO_INTERVAL, Resampled, RowWeights, row_weights
 from probeshift.metrics.measurement import Measure
 from probeshift.metrics.measurement import spread as spread_out
 from probeshift.metrics.undefined import CONSTANT_BELOW, TOO_FEW_ROWS, Reasons, combine, reasons_from_scores
 
 CONSTANT_TARGETS = "constant_targets"
-
-Resampled = Float[np.ndarray, "probe resample"]
-RowWeights = Float[np.ndarray, "resample example"]
 
 
 def spearman(scores: Scores, targets: Targets) -> PerProbe:
@@ -82,8 +78,7 @@ def measure_regression(
     """
     reasons = combine(_reason_from_targets(targets), reasons_from_scores(predictions))
     defined = [i for i, reason in enumerate(reasons) if reason is None]
-    units = np.arange(len(targets)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    weights = resample_weights(int(units.max(initial=0)) + 1, n_resamples, seed)[:, units]
+    weights = row_weights(groups, len(targets), n_resamples, seed)
     kind = intervals.BOOTSTRAP_ROWS if groups is None else intervals.BOOTSTRAP_QUESTIONS
     found = predictions[defined].astype(np.float64)
     estimates = (

@@ -145,7 +145,7 @@ def _decide(
 
     if settings.use_chat_template and settings.already_formatted:
         raise UsageError("--use-chat-template and --already-formatted exclude each other. Give one.")
-    template = PromptFormat("formatted", settings.system, _template_kwargs(settings.template_kwargs))
+    template = PromptFormat("formatted", settings.system, template_options(settings.template_kwargs))
     has_template = bool(workspace.tokenizer.chat_template)
     kind = "chat" if settings.use_chat_template else "formatted" if settings.already_formatted else "raw"
     templated = PromptEncoder(workspace.tokenizer, template) if has_template else None
@@ -188,7 +188,12 @@ def _told(encoder: PromptEncoder, n_post: int, settings: ExtractSettings) -> lis
     return ["raw questions without the chat template; add --use-chat-template to read post-instruction tokens"]
 
 
-def _template_kwargs(given: Sequence[str]) -> dict[str, Any]:
+def template_options(given: Sequence[str]) -> dict[str, Any]:
+    """Options of a chat template from `name=value`; true and false are truth values.
+
+    Raises:
+        UsageError: there is no `=`.
+    """
     found: dict[str, Any] = {}
     for item in given:
         name, equals, value = item.partition("=")

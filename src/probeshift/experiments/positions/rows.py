@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from probeshift.experiments.positions.train import Trained
-    from probeshift.grid import FittedCell
+    from probeshift.grid import Control, FittedCell
     from probeshift.metrics import Measure
 
 METRIC = {"regression": "spearman", "classification": "auroc"}
@@ -23,6 +23,7 @@ DRAW_RANGE = "central_95_percent_of_draws"
 COLUMNS = (
     "model", "method", "train", "test", "split", "layer", "layer_name", "position", "protocol", "task", "metric", "value",
     "ci_low", "ci_high", "ci_kind", "n", "n_kind", "chance", "reason", "alpha", "seed", "selected", "selected_by", "control",
+    "gain", "gain_low", "gain_high",
 )  # fmt: skip
 
 
@@ -158,7 +159,17 @@ def _control_rows(trained: Trained) -> Iterator[dict[str, Any]]:
             | {"method": control.name, "control": True, "split": "test", "alpha": None}
         )
         measured = _measured(trained, control.predictions)[0]
-        yield about | (_values(measured, 0) if text else _over_draws(measured))
+        yield about | (_values(measured, 0) | _gain(trained, control) if text else _over_draws(measured))
+
+
+def _gain(trained: Trained, control: Control) -> dict[str, Any]:
+    """How much the chosen probe scores above a control on the same test rows."""
+    from probeshift.grid import compare_rows
+
+    pair = np.stack([trained.chosen.test_predictions, control.predictions[0]])
+    options = {"n_resamples": trained.settings.n_resamples, "seed": trained.settings.seed}
+    found = compare_rows(trained.task, pair, trained.test_targets, trained.test_groups, **options)
+    return {} if found is None else {"gain": found.value, "gain_low": found.low, "gain_high": found.high}
 
 
 def _over_draws(measured: Measure) -> dict[str, Any]:

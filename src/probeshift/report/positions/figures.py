@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,13 +18,13 @@ PROTOCOL = {
 }
 
 
-def position_heatmap(rows: pd.DataFrame, *, heading: str) -> Figure:
+def position_heatmap(rows: pd.DataFrame, *, heading: list[str]) -> Figure:
     """Score by layer and token position, the chosen cell outlined; grey where undefined.
 
     Args:
         rows: one row per cell with layer, layer_name, position, metric, value, selected, split, protocol, n; positions and
             layers stand in the table's order.
-        heading: said under the title.
+        heading: parts of the sentence under the title.
     """
     table = rows.pivot(index="position", columns="layer", values="value")
     table = table.loc[list(dict.fromkeys(rows["position"])), list(dict.fromkeys(rows["layer"]))].astype(float)
@@ -34,9 +32,7 @@ def position_heatmap(rows: pd.DataFrame, *, heading: str) -> Figure:
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     axes = figure.add_subplot()
     metric = rows["metric"].iloc[0]
-    image = axes.imshow(
-        np.ma.masked_invalid(table), cmap="cividis", aspect="auto", vmin=min(CHANCE[metric], float(table.min().min()))
-    )
+    image = axes.imshow(np.ma.masked_invalid(table), cmap="cividis", aspect="auto")
     axes.set_facecolor(UNDEFINED)
     _print_values(axes, table)
     chosen = rows[rows["selected"]].iloc[0]
@@ -50,21 +46,21 @@ def position_heatmap(rows: pd.DataFrame, *, heading: str) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04).set_label(AXIS[metric])
-    words = f"outlined: {_site(chosen)}, chosen by {chosen['selected_by']} · grey: undefined, all predictions equal"
+    words = [f"outlined: {_site(chosen)}, chosen by {chosen['selected_by']}", "grey: undefined, all predictions equal"]
+    words += [_spread(table, chosen)]
     of = {"cv": "held-out folds of the training rows", "test": "test rows"}[chosen["split"]]
-    _title(
-        axes, f"Where it can be read: {AXIS[metric]} on {of}", f"{heading} · {words} · {PROTOCOL[chosen['protocol']]}"
-    )
+    below = [*heading, *words, PROTOCOL[chosen["protocol"]]]
+    _title(axes, f"Where it can be read: {AXIS[metric]} on {of}", below, width=int(16 * figure.get_figwidth()))
     return figure
 
 
-def layer_scores(rows: pd.DataFrame, controls: pd.DataFrame, *, heading: str) -> Figure:
+def layer_scores(rows: pd.DataFrame, controls: pd.DataFrame, *, heading: list[str]) -> Figure:
     """Test score by layer at the chosen position with its interval, the cross-validated score beside it, controls and chance.
 
     Args:
         rows: cells of one position, splits `test` and `cv` (if any), one metric; layer, value, ci_low, ci_high, n, selected.
         controls: method, value, ci_low, ci_high of each control, on the same test rows.
-        heading: said under the title.
+        heading: parts of the sentence under the title.
     """
     figure = Figure(figsize=(8.4, 5.4))
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
@@ -118,18 +114,18 @@ def layer_scores(rows: pd.DataFrame, controls: pd.DataFrame, *, heading: str) ->
     _title(
         axes,
         f"{AXIS[metric]} by layer at {position}",
-        f"{heading} · {protocol} · grey bands: controls, 95 % interval or range of draws",
+        [*heading, protocol, "bands: 95 % intervals; of random controls, the range of draws"],
     )
     return figure
 
 
-def predicted_against_actual(predictions: pd.DataFrame, score: pd.Series, *, heading: str) -> Figure:
+def predicted_against_actual(predictions: pd.DataFrame, score: pd.Series, *, heading: list[str]) -> Figure:
     """Test predictions of the chosen probe against the true values, with their averages by tenth of the predictions.
 
     Args:
         predictions: actual and predicted of each test row.
         score: the chosen cell's test row of the table (value, ci_low, ci_high, n, layer_name, position).
-        heading: said under the title.
+        heading: parts of the sentence under the title.
     """
     figure = Figure(figsize=(6.2, 5.6))
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
@@ -151,18 +147,18 @@ def predicted_against_actual(predictions: pd.DataFrame, score: pd.Series, *, hea
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
-    _title(axes, "Predicted and actual on test rows", f"{heading} · {_scored(score)}")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    _title(axes, "Predicted and actual on test rows", [*heading, *_scored(score)], width=85)
     return figure
 
 
-def roc_and_reliability(predictions: pd.DataFrame, score: pd.Series, *, heading: str) -> Figure:
+def roc_and_reliability(predictions: pd.DataFrame, score: pd.Series, *, heading: list[str]) -> Figure:
     """ROC of the chosen probe on test rows, and whether its probabilities are true, by tenth of the predictions.
 
     Args:
         predictions: actual (0 or 1) and predicted probability of each test row; both classes present.
         score: the chosen cell's test row of the table.
-        heading: said under the title.
+        heading: parts of the sentence under the title.
     """
     from sklearn.metrics import roc_curve
 
@@ -186,7 +182,7 @@ def roc_and_reliability(predictions: pd.DataFrame, score: pd.Series, *, heading:
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 2)))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("ROC and reliability on test rows", x=0.01, ha="left", fontweight="bold", fontsize=12)
-    _title(roc, "", f"{heading} · {_scored(score)}", width=60)
+    _title(roc, "", [*heading, *_scored(score)], width=110)
     return figure
 
 
@@ -202,6 +198,15 @@ def _print_values(axes: Axes, table: pd.DataFrame) -> None:
             )
 
 
+def _spread(table: pd.DataFrame, chosen: pd.Series) -> str:
+    """How far the colours reach, beside how far the folds of one cell lie apart: small differences are no finding."""
+    reach = f"colours span {np.nanmin(table):.2f} to {np.nanmax(table):.2f}"
+    if pd.isna(chosen["ci_low"]):
+        return reach
+    kind = "folds" if chosen["split"] == "cv" else "95 % interval"
+    return f"{reach}; {kind} of the outlined cell alone: {chosen['ci_low']:.2f} to {chosen['ci_high']:.2f}"
+
+
 def _draw_controls(axes: Axes, controls: pd.DataFrame) -> None:
     styles = ((ORANGE, "solid"), (ORANGE, "dashed"), (GREY, "solid"), (GREY, "dashed"))
     for (_, row), (colour, dash) in zip(controls.iterrows(), styles, strict=False):
@@ -213,10 +218,10 @@ def _draw_controls(axes: Axes, controls: pd.DataFrame) -> None:
                 axes.axhspan(row["ci_low"], row["ci_high"], color=colour, alpha=0.10, linewidth=0)
 
 
-def _scored(score: pd.Series) -> str:
+def _scored(score: pd.Series) -> list[str]:
     interval = f" [{score['ci_low']:.2f}, {score['ci_high']:.2f}]" if pd.notna(score["ci_low"]) else ""
     found = f"{AXIS[score['metric']]} {score['value']:.2f}{interval}, n = {int(score['n']):,}"
-    return f"{_site(score)} · {found} · {PROTOCOL[score['protocol']]}"
+    return [_site(score), found, PROTOCOL[score["protocol"]]]
 
 
 def _site(row: pd.Series) -> str:
@@ -227,7 +232,13 @@ def _short(name: str) -> str:
     return {"embeddings": "emb"}.get(name, name.removeprefix("h"))
 
 
-def _title(axes: Axes, title: str, below: str, *, width: int = 105) -> None:
-    lines = textwrap.wrap(below, width)
+def _title(axes: Axes, title: str, below: list[str], *, width: int = 105) -> None:
+    """The title, and parts of a sentence below it, broken between parts."""
+    lines = [""]
+    for part in below:
+        joined = f"{lines[-1]} · {part}" if lines[-1] else part
+        lines = [*lines[:-1], joined] if len(joined) <= width else [*lines, part]
+    lines = [line for line in lines if line]
     axes.set_title(title, loc="left", fontweight="bold", fontsize=12, pad=8 + 12 * len(lines))
-    axes.annotate("\n".join(lines), (0, 1), (0, 6), "axes fraction", "offset points", fontsize=8, color="0.3")
+    note = axes.annotate("\n".join(lines), (0, 1), (0, 6), "axes fraction", "offset points", fontsize=8, color="0.3")
+    note.set_in_layout(False)

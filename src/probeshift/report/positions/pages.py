@@ -54,7 +54,12 @@ def _figures(
     main: pd.DataFrame, controls: pd.DataFrame, predictions: pd.DataFrame
 ) -> Iterator[tuple[str, Any, pd.DataFrame]]:
     chosen = main[main["selected"] & (main["split"] == "test")].iloc[0]
-    heading = f"model {chosen['model']} · {chosen['train']} to {chosen['test']} · {chosen['method']}"
+    heading = [
+        f"model {chosen['model']}",
+        f"trained on {chosen['train']}",
+        f"tested on {chosen['test']}",
+        str(chosen["method"]),
+    ]
     shown = main[main["split"] == ("cv" if (main["split"] == "cv").any() else "test")]
     yield "position_heatmap.png", position_heatmap(shown, heading=heading), shown
     at_position = main[main["position"] == chosen["position"]]
@@ -117,14 +122,33 @@ def _notes(
 
 
 def _against_controls(chosen: pd.Series, controls: pd.DataFrame) -> Iterator[str]:
+    """Paired where a control is one prediction; against the range of draws where it is random."""
+    if pd.isna(chosen["value"]):
+        return
     for _, row in controls.iterrows():
-        if pd.isna(row["ci_high"]) or pd.isna(chosen["ci_low"]):
-            continue
-        if chosen["ci_low"] <= row["ci_high"]:
-            yield f"NOT clearly above the control `{row['method']}`: the intervals overlap."
+        if pd.notna(row["gain"]):
+            interval = f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}] on the same rows"
+            verdict = "above" if row["gain_low"] > 0 else "below" if row["gain_high"] < 0 else "NOT clearly above"
+            yield f"{verdict} the control `{row['method']}`: {interval}."
+        elif pd.notna(row["ci_high"]):
+            verdict = "above" if chosen["value"] > row["ci_high"] else "NOT clearly above"
+            yield f"{verdict} the control `{row['method']}`: draws reach {row['ci_high']:.3f}."
 
 
 def _numbers(chosen: pd.DataFrame, controls: pd.DataFrame, corrected: pd.DataFrame) -> dict[str, Any]:
-    keep = ["method", "layer_name", "position", "metric", "value", "ci_low", "ci_high", "n", "reason"]
+    keep = [
+        "method",
+        "layer_name",
+        "position",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n",
+        "reason",
+        "gain",
+        "gain_low",
+        "gain_high",
+    ]
     parts = {"chosen": chosen, "controls": controls, "cv_corrected_for_choice": corrected}
     return {name: json.loads(part[keep].to_json(orient="records")) for name, part in parts.items()}
