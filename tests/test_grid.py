@@ -9,7 +9,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from synthetic_grid import PLANTED, Grid
 
 from probeshift.errors import UsageError
-from probeshift.grid import GridOptions, best_cell, corrected_score, fit_grid, run_controls, score_rows
+from probeshift.grid import (
+    GridOptions,
+    best_cell,
+    compare_rows,
+    corrected_score,
+    fit_grid,
+    measure_rows,
+    run_controls,
+    score_rows,
+)
 from probeshift.probes.folds import cut_folds
 
 ALPHAS = {"regression": (1000.0, 10.0, 0.1), "classification": (1000.0, 10.0)}
@@ -162,3 +171,20 @@ def test_activations_of_another_model_or_template_are_refused(space, told, tmp_p
     options = GridOptions("regression", (1.0,), cut_folds(train.targets, "regression", n_folds=5, seed=0))
     with pytest.raises(UsageError, match=told):
         fit_grid(train, test, train.targets, options, tmp_path)
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_gain_is_paired_on_the_same_rows(task):
+    """Two noisy copies of one prediction differ little on the same rows, however wide each one's own interval is."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=150)
+    targets = signal if task == "regression" else (signal > 0).astype(float)
+    shared = signal + 2 * rng.normal(size=150)
+    better, worse = shared + 0.3 * signal, shared - 0.3 * signal
+    options = {"n_resamples": 400, "seed": 0}
+    found = compare_rows(task, np.stack([better, worse]), targets, None, **options)
+    own = measure_rows(task, better[None], targets, None, **options)[0]
+    assert 0 < found.low < found.value < found.high and found.high - found.low < 0.7 * (own.high[0] - own.low[0])
+    same = compare_rows(task, np.stack([better, better]), targets, None, **options)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert compare_rows(task, np.stack([better, np.ones(150)]), targets, None, **options) is None

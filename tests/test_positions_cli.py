@@ -333,3 +333,27 @@ def test_files_of_the_original_program_are_read(run, extracted, home):
         sides.append(f"plain_{side}.pt")
     out = trained(run, sides, "results/plain", "--alpha", "10")
     assert "shuffled labels" in out and "TF-IDF" not in out
+
+
+def test_a_template_that_writes_the_date_is_noticed(run, home):
+    folder = tiny_models.build("llama", home / "dated")
+    made = load_tokenizer(describe(str(folder)))
+    made.chat_template = (
+        "{% set d = date_string if date_string is defined else strftime_now('%d %b %Y') %}{{ d }}\n"
+        + made.chat_template
+    )
+    made.save_pretrained(folder)
+    ask = (
+        "extract",
+        "--model",
+        folder,
+        "--dataset-path",
+        "train.parquet",
+        "--use-chat-template",
+        "--output-path",
+        "acts/d",
+        "--dry-run",
+    )
+    assert "writes today's date" in run(*ask)[2]
+    code, _, err = run(*ask, "--template-kwargs", "date_string=26 Jul 2024")
+    assert code == 0 and "today" not in err

@@ -164,7 +164,7 @@ def _decide(
             f"{carrying} of {len(texts)} questions carry the chat template and the others do not. Separate the two kinds."
         )
     n_post = templated.post.n if templated and templated.post else 0
-    decisions += _told(encoder, n_post, settings)
+    decisions += [*_told(encoder, n_post, settings), *_dated(encoder)]
     return encoder, settings.positions or _last_tokens(encoder, settings.eoi_tokens, n_post), decisions
 
 
@@ -186,6 +186,16 @@ def _told(encoder: PromptEncoder, n_post: int, settings: ExtractSettings) -> lis
         return ["this model has no chat template (a base model): the last token of each question is read"]
     log.warning("the questions are raw text: their last tokens are read, which are no post-instruction tokens")
     return ["raw questions without the chat template; add --use-chat-template to read post-instruction tokens"]
+
+
+def _dated(encoder: PromptEncoder) -> list[str]:
+    """A template that writes the day of the run makes other prompts tomorrow."""
+    given = "date_string" in encoder.format.template_kwargs
+    if encoder.format.kind != "chat" or given or "strftime_now" not in str(encoder.tokenizer.chat_template):
+        return []
+    return [
+        "the chat template writes today's date; pin it, for instance with --template-kwargs 'date_string=26 Jul 2024'"
+    ]
 
 
 def template_options(given: Sequence[str]) -> dict[str, Any]:
