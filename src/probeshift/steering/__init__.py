@@ -1,0 +1,1 @@
+"""Steering vectors: made, applied, judged, checked by rules, and moved between models."""

@@ -1,0 +1,175 @@
+"""How good a judge is, on texts whose answer is known. Printed beside every score it gives.
+
+Each rubric is tried on pairs of classes it has to tell apart, as AUROC (0.5: it cannot):
+
+    concept      texts labelled as showing the concept, against texts labelled as not
+    instruction  texts with the instruction they answer, against the same texts with another row's instruction
+    fluency      the texts, against the same texts with their words in random order
+
+Intervals resample concepts for the first (texts, when there is one concept) and texts for the other two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probeshift.metrics import measure
+from probeshift.metrics.intervals import NO_INTERVAL
+from probeshift.steering.judges.cache import JudgementCache
+from probeshift.steering.judges.judge import Asked, Judge
+from probeshift.steering.judges.rubrics import CONCEPT, FLUENCY, INSTRUCTION, Rubric, Sample
+from probeshift.steering.judges.scoring import Progress, rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST_WORDS = 5  # shorter texts may read as well in another order
+NO_ROWS = "no rows to try it on"
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text whose label is known: does it show its sample's concept or not."""
+
+    sample: Sample
+    shows_concept: bool
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well one rubric tells two classes apart: AUROC with 95 % bounds, NaN with a `reason` where undefined.
+
+    `mean_yes` and `mean_no` are the mean ratings of the class that should rate high and of the other, in [0, 2].
+    """
+
+    rubric: str
+    classes: str
+    mean_yes: float
+    mean_no: float
+    n: int
+    n_missing: int
+    auroc: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    ci_kind: str = NO_INTERVAL
+    reason: str | None = NO_ROWS
+
+    @property
+    def told(self) -> str:
+        """The value in a few words."""
+        if self.reason:
+            return f"{self.rubric} n/a ({self.reason})"
+        return f"{self.rubric} AUROC {self.auroc:.2f} [{self.low:.2f}, {self.high:.2f}], n={self.n}"
+
+
+@dataclass(frozen=True)
+class JudgeQuality:
+    """What a judge was found to be worth."""
+
+    judge: str
+    separations: tuple[Separation, ...]
+
+    @property
+    def told(self) -> str:
+        """One line to stand beside scores."""
+        return "; ".join(separation.told for separation in self.separations)
+
+
+def judge_quality(
+    judge: Judge,
+    rows: Sequence[LabelledText],
+    *,
+    cache: JudgementCache | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> JudgeQuality:
+    """The judge's quality on labelled rows. Rows must not be among those that strengths or methods are chosen on.
+
+    Raises:
+        JudgeError: the judge cannot go on.
+    """
+    generator = np.random.default_rng(seed)
+    samples = [row.sample for row in rows]
+    concepts = {concept: number for number, concept in enumerate(dict.fromkeys(one.concept for one in samples))}
+    labels = [row.shows_concept for row in rows]
+    groups = [concepts[one.concept] for one in samples] if len(concepts) > 1 else None
+    tried = [
+        _Trial(CONCEPT, "shows the concept / does not", samples, labels, groups),
+        _altered(INSTRUCTION, "own instruction / another row's", samples, with_other_instructions(samples)),
+        _altered(FLUENCY, "as it is / words shuffled", samples, with_shuffled_words(samples, generator)),
+    ]
+    return JudgeQuality(judge.name, tuple(trial.run(judge, cache, seed, progress) for trial in tried))
+
+
+def quality_table(quality: JudgeQuality) -> pd.DataFrame:
+    """One row per rubric: what was told apart, AUROC with bounds, mean ratings of both classes, counts, reason."""
+    import pandas as pd
+
+    return pd.DataFrame([{"judge": quality.judge, **vars(separation)} for separation in quality.separations])
+
+
+def with_other_instructions(samples: Sequence[Sample]) -> list[Sample | None]:
+    """Each sample with the instruction of the next sample that has a different one; None when all have the same."""
+    told = list(dict.fromkeys(sample.instruction for sample in samples))
+    after = dict(zip(told, [*told[1:], *told[:1]], strict=True))
+    return [replace(one, instruction=after[one.instruction]) if len(told) > 1 else None for one in samples]
+
+
+def with_shuffled_words(samples: Sequence[Sample], generator: np.random.Generator) -> list[Sample | None]:
+    """Each sample with its words in another order; None for texts with fewer than five different words."""
+    return [_shuffled(sample, generator) for sample in samples]
+
+
+def _shuffled(sample: Sample, generator: np.random.Generator) -> Sample | None:
+    words = sample.text.split()
+    if len(set(words)) < FEWEST_WORDS:
+        return None
+    order = list(words)
+    while order == words:
+        order = [words[i] for i in generator.permutation(len(words))]
+    return replace(sample, text=" ".join(order))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    rubric: Rubric
+    classes: str
+    samples: Sequence[Sample]
+    labels: Sequence[bool]
+    groups: Sequence[int] | None
+
+    def run(self, judge: Judge, cache: JudgementCache | None, seed: int, progress: Progress | None) -> Separation:
+        questions = [Asked(self.rubric, sample) for sample in self.samples]
+        ratings, _ = rate(questions, judge, cache=cache, progress=progress)
+        values = np.array([np.nan if one.value is None else one.value for one in ratings], dtype=float)
+        there = np.isfinite(values)
+        labels = np.array(self.labels, dtype=bool)
+        told = Separation(
+            rubric=self.rubric.name,
+            classes=self.classes,
+            mean_yes=_mean(values[there & labels]),
+            mean_no=_mean(values[there & ~labels]),
+            n=int(there.sum()),
+            n_missing=int((~there).sum()),
+        )
+        if not there.any():
+            return told
+        groups = None if self.groups is None else np.array(self.groups, dtype=np.int64)[there]
+        got = measure(values[there][None], labels[there], groups, seed=seed).auroc
+        value, low, high = (float(part[0]) for part in (got.value, got.low, got.high))
+        return replace(told, auroc=value, low=low, high=high, ci_kind=got.ci_kind[0], reason=got.reason[0])
+
+
+def _altered(rubric: Rubric, classes: str, samples: Sequence[Sample], altered: Sequence[Sample | None]) -> _Trial:
+    """Samples against their altered copies; both share a group."""
+    pairs = [(one, other) for one, other in zip(samples, altered, strict=True) if other is not None]
+    flat = [sample for pair in pairs for sample in pair]
+    return _Trial(rubric, classes, flat, [True, False] * len(pairs), [i for i in range(len(pairs)) for _ in range(2)])
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
