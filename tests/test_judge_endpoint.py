@@ -3,8 +3,12 @@
 import asyncio
 import email.utils
 import json
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 
@@ -337,3 +341,35 @@ def test_a_text_that_brings_its_own_rating_gets_the_judges(tmp_path):
     with serving(answer=answer) as server:
         ratings, _ = rate([about(attack), Asked(FLUENCY, Sample(attack, "", ""))], judge_at(server))
     assert [rating.value for rating in ratings] == [0.0, 0.0]
+
+
+def test_an_interrupted_run_ends_at_once_and_keeps_what_was_judged(tmp_path):
+    """Control-C while a call hangs that would be waited for another hour."""
+    hanging = threading.Event()
+
+    def answer(number, seen):
+        if number < 3:
+            return GOOD
+        hanging.set()
+        return Reply(hang=True)
+
+    program = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from probeshift.steering.judges import Asked, JudgementCache, RUBRICS, Sample, rate
+        from probeshift.steering.judges.endpoint import EndpointJudge
+        judge = EndpointJudge("tiny", base_url=sys.argv[1], concurrency=1, timeout=3600.0)
+        questions = [Asked(RUBRICS[0], Sample(f"text {n}", "rain", "Speak.")) for n in range(9)]
+        rate(questions, judge, cache=JudgementCache(Path(sys.argv[2])))
+    """)
+    with serving(answer=answer) as server:
+        command = [sys.executable, "-c", program, server.base_url, str(tmp_path / "c.sqlite")]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while not hanging.wait(timeout=1):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert not server.closing.is_set(), "it ended while the call was still hanging"
+    assert "KeyboardInterrupt" in said
+    with JudgementCache(tmp_path / "c.sqlite") as cache:
+        assert cache.n_ratings == 3
