@@ -36,7 +36,8 @@ class Counting:
     """A judge that rates by the length of the text and notes what it was asked: a program, not a language model."""
 
     name: str = "counting"
-    identity: dict = field(default_factory=lambda: {"backend": "test", "max_tokens": 10})
+    longest_reply: int = 10
+    identity: dict = field(default_factory=lambda: {"backend": "test"})
     asked: list = field(default_factory=list)
 
     def prompt(self, asked):

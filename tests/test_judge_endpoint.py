@@ -67,11 +67,13 @@ def test_the_request_carries_model_parameters_and_key_and_nothing_unasked_for():
     with serving(GOOD) as server:
         ask(server, temperature=0.25, max_tokens=33)
         ask(server, seed=7)
-    first, second = server.seen
+        ask(server, temperature=None, length_parameter="max_completion_tokens")
+    first, second, third = server.seen
     assert (first.path, first.key) == ("/v1/chat/completions", f"Bearer {SECRET}")
     sent = {key: value for key, value in first.payload.items() if key != "messages"}
     assert sent == {"model": "tiny", "temperature": 0.25, "max_tokens": 33}
     assert second.payload["seed"] == 7
+    assert set(third.payload) == {"model", "messages", "max_completion_tokens"}
 
 
 def test_too_many_requests_waits_as_long_as_the_server_asks():

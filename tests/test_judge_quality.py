@@ -7,9 +7,19 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from probeshift.steering.judges import LabelledText, Rating, Sample, judge_quality, quality_table, score_table
+from probeshift.steering.judges import (
+    LabelledText,
+    Rating,
+    Sample,
+    estimate_calls,
+    judge_quality,
+    quality_questions,
+    quality_table,
+    score_rows,
+    score_table,
+)
 from probeshift.steering.judges.quality import with_other_instructions, with_shuffled_words
-from probeshift.steering.judges.scoring import Judgement, score_rows
+from probeshift.steering.judges.scoring import Judgement
 
 WORDS = ("rain", "stone", "music", "bread", "horse")
 
@@ -20,6 +30,7 @@ class Program:
 
     say: object
     name: str = "program"
+    longest_reply: int = 0
     identity: dict = field(default_factory=lambda: {"backend": "test"})
 
     def prompt(self, asked):
@@ -94,6 +105,20 @@ def test_a_single_concept_resamples_texts():
     generator = np.random.default_rng(2)
     concept = judge_quality(Program(lambda *_: Rating(generator.normal())), one).separations[0]
     assert concept.ci_kind == "bootstrap_rows"
+
+
+def test_what_quality_will_ask_is_known_before_it_asks():
+    asked = []
+
+    def say(name, sample):
+        asked.append((name, sample))
+        return Rating(1.0)
+
+    judge_quality(Program(say), rows(), seed=4)
+    questions = [(one.rubric.name, one.sample) for one in quality_questions(rows(), seed=4)]
+    assert set(questions) == set(asked)
+    estimate = estimate_calls(quality_questions(rows(), seed=4), Program(say))
+    assert estimate.calls == len(asked) and "no cost" in estimate.sentence
 
 
 def test_nothing_to_try_is_said():

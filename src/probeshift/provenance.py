@@ -25,6 +25,8 @@ _RECORDED = (
     "scikit-learn",
     "pandas",
     "pyarrow",
+    "py3langid",
+    "openai",
 )
 
 

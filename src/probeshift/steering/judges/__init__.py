@@ -7,9 +7,15 @@ from probeshift.steering.judges.cache import JudgementCache
 from probeshift.steering.judges.estimate import CallEstimate, Prices, estimate_calls
 from probeshift.steering.judges.judge import Asked, Judge, JudgeError, Rating, Usage
 from probeshift.steering.judges.opening import JudgeSettings, open_judge
-from probeshift.steering.judges.quality import JudgeQuality, LabelledText, judge_quality, quality_table
+from probeshift.steering.judges.quality import (
+    JudgeQuality,
+    LabelledText,
+    judge_quality,
+    quality_questions,
+    quality_table,
+)
 from probeshift.steering.judges.rubrics import RUBRICS, Rubric, Sample, overall_score
-from probeshift.steering.judges.scoring import Judgement, judge_samples, rate, score_table
+from probeshift.steering.judges.scoring import Judgement, judge_samples, rate, score_rows, score_table
 
 __all__ = [
     "RUBRICS",
@@ -32,7 +38,9 @@ __all__ = [
     "judge_samples",
     "open_judge",
     "overall_score",
+    "quality_questions",
     "quality_table",
     "rate",
+    "score_rows",
     "score_table",
 ]

@@ -30,14 +30,16 @@ class EndpointJudge:
     """A model served over HTTP.
 
     The key is read from the environment variable `key_variable` at each run and is stored nowhere; servers on this machine
-    need none. `timeout` is seconds for one call. `concurrency`, `timeout` and `retries` are no part of the identity.
+    need none. `temperature` None sends none; `length_parameter` is what the server calls the longest reply (some models want
+    `max_completion_tokens`). `timeout` is seconds for one call. `concurrency`, `timeout` and `retries` are no part of the identity.
     """
 
     model: str
     base_url: str = DEFAULT_BASE_URL
     key_variable: str = "OPENAI_API_KEY"
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     max_tokens: int = 256
+    length_parameter: str = "max_tokens"
     seed: int | None = None
     concurrency: int = 16
     timeout: float = 60.0
@@ -64,13 +66,18 @@ class EndpointJudge:
     def identity(self) -> Mapping[str, Any]:
         """Everything its answers depend on."""
         return {"backend": "openai", "base_url": self.base_url, "model": self.model, **self._parameters} | {
-            "reminder": REMINDER
+            "reminder": REMINDER,
         }
 
     @property
+    def longest_reply(self) -> int:
+        """Tokens a reply may have."""
+        return self.max_tokens
+
+    @property
     def _parameters(self) -> dict[str, Any]:
-        seed = {} if self.seed is None else {"seed": self.seed}
-        return {"temperature": self.temperature, "max_tokens": self.max_tokens, **seed}
+        optional = {"temperature": self.temperature, "seed": self.seed}
+        return {self.length_parameter: self.max_tokens} | {k: v for k, v in optional.items() if v is not None}
 
     def prompt(self, asked: Asked) -> str:
         """The words of the one user message."""
@@ -155,7 +162,7 @@ class _Asking:
         judge = self.judge
         return JudgeError(
             f"judge `{judge.name}` does not answer at {judge.base_url}: {_FAILURES_IN_A_ROW} questions in a row failed for "
-            f"good, the last with: {self.last_said}. Is the server up and the address right? "
+            f"good, the last with: {self.last_said}. Check that the server is up, its address and the judge's settings. "
             "What was judged is kept, the same command continues."
         )
 

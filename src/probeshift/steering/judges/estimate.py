@@ -46,6 +46,7 @@ class CallEstimate:
     cost: float | None
     most_cost: float | None
     prices: Prices | None
+    longest_reply: int
 
     @property
     def sentence(self) -> str:
@@ -54,6 +55,8 @@ class CallEstimate:
             f"{self.ratings:,} ratings: {self.cached:,} from the cache, {self.calls:,} calls, about {self.prompt_tokens:,} "
             f"tokens in and {self.reply_tokens:,} out"
         )
+        if not self.longest_reply:
+            return f"{told}; on this machine, no cost"
         if self.cost is None or self.most_cost is None or self.prices is None:
             return f"{told}; cost unknown (no prices given)"
         return f"{told}; about ${self.cost:,.2f}, at most ${self.most_cost:,.2f} (prices of {self.prices.as_of})"
@@ -82,7 +85,7 @@ def estimate_ahead(
 def _estimate(
     judge: Judge, n_ratings: int, n_cached: int, n_calls: int, n_characters: int, prices: Prices | None
 ) -> CallEstimate:
-    allowed = int(judge.identity.get("max_tokens", 0))  # a local judge writes nothing
+    allowed = judge.longest_reply
     prompt_tokens = round(n_characters / CHARACTERS_PER_TOKEN)
     reply_tokens = n_calls * min(REPLY_TOKENS, allowed)
     return CallEstimate(
@@ -94,4 +97,5 @@ def _estimate(
         cost=prices.cost(prompt_tokens, reply_tokens) if prices else None,
         most_cost=prices.cost(2 * prompt_tokens, 2 * n_calls * allowed) if prices else None,
         prices=prices,
+        longest_reply=allowed,
     )

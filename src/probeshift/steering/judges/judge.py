@@ -57,6 +57,11 @@ class Judge(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]: ...
 
+    @property
+    def longest_reply(self) -> int:
+        """Tokens a reply may have; 0 when the judge writes none and costs nothing."""
+        ...
+
     def prompt(self, asked: Asked) -> str:
         """The words the judge is given for one question."""
         ...

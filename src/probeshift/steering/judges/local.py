@@ -60,6 +60,11 @@ class LocalJudge:
             "beginning": _BEGINNING,
         }
 
+    @property
+    def longest_reply(self) -> int:
+        """Nothing is written."""
+        return 0
+
     def prompt(self, asked: Asked) -> str:
         """The whole text the model reads, up to where it would write the digit."""
         words = prompt_for(asked.rubric, asked.sample, turn_markers=self._turn_markers) + f"\n\n{REMINDER}"

@@ -41,10 +41,12 @@ class JudgeSettings(BaseModel):
     """Address of the endpoint, with /v1. Without it the variable OPENAI_BASE_URL, else OpenAI."""
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key. The key itself is never written in a file."""
-    temperature: float = Field(0.0, ge=0)
-    """Sampling temperature of the endpoint's replies."""
+    temperature: float | None = Field(0.0, ge=0)
+    """Sampling temperature of the endpoint's replies; None sends none, for models that refuse it."""
     max_tokens: int = Field(256, ge=16)
     """Longest reply of the endpoint, in tokens."""
+    length_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What the endpoint calls the longest reply; newer models know max_completion_tokens only."""
     seed: int | None = None
     """Sampling seed sent to the endpoint; None sends none."""
     concurrency: int = Field(16, ge=1, le=256)
@@ -87,6 +89,7 @@ def open_judge(settings: JudgeSettings) -> Judge | None:
         key_variable=settings.key_variable,
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
+        length_parameter=settings.length_parameter,
         seed=settings.seed,
         concurrency=settings.concurrency,
         timeout=settings.timeout,

@@ -92,17 +92,13 @@ def judge_quality(
     Raises:
         JudgeError: the judge cannot go on.
     """
-    generator = np.random.default_rng(seed)
-    samples = [row.sample for row in rows]
-    concepts = {concept: number for number, concept in enumerate(dict.fromkeys(one.concept for one in samples))}
-    labels = [row.shows_concept for row in rows]
-    groups = [concepts[one.concept] for one in samples] if len(concepts) > 1 else None
-    tried = [
-        _Trial(CONCEPT, "shows the concept / does not", samples, labels, groups),
-        _altered(INSTRUCTION, "own instruction / another row's", samples, with_other_instructions(samples)),
-        _altered(FLUENCY, "as it is / words shuffled", samples, with_shuffled_words(samples, generator)),
-    ]
-    return JudgeQuality(judge.name, tuple(trial.run(judge, cache, seed, progress) for trial in tried))
+    tried = [trial.run(judge, cache, seed, progress) for trial in _trials(rows, seed)]
+    return JudgeQuality(judge.name, tuple(tried))
+
+
+def quality_questions(rows: Sequence[LabelledText], *, seed: int = 0) -> list[Asked]:
+    """Everything `judge_quality` asks, for an estimate before it does."""
+    return [asked for trial in _trials(rows, seed) for asked in trial.questions]
 
 
 def quality_table(quality: JudgeQuality) -> pd.DataFrame:
@@ -142,9 +138,12 @@ class _Trial:
     labels: Sequence[bool]
     groups: Sequence[int] | None
 
+    @property
+    def questions(self) -> list[Asked]:
+        return [Asked(self.rubric, sample) for sample in self.samples]
+
     def run(self, judge: Judge, cache: JudgementCache | None, seed: int, progress: Progress | None) -> Separation:
-        questions = [Asked(self.rubric, sample) for sample in self.samples]
-        ratings, _ = rate(questions, judge, cache=cache, progress=progress)
+        ratings, _ = rate(self.questions, judge, cache=cache, progress=progress)
         values = np.array([np.nan if one.value is None else one.value for one in ratings], dtype=float)
         there = np.isfinite(values)
         labels = np.array(self.labels, dtype=bool)
@@ -162,6 +161,18 @@ class _Trial:
         got = measure(values[there][None], labels[there], groups, seed=seed).auroc
         value, low, high = (float(part[0]) for part in (got.value, got.low, got.high))
         return replace(told, auroc=value, low=low, high=high, ci_kind=got.ci_kind[0], reason=got.reason[0])
+
+
+def _trials(rows: Sequence[LabelledText], seed: int) -> list[_Trial]:
+    samples = [row.sample for row in rows]
+    concepts = {concept: number for number, concept in enumerate(dict.fromkeys(one.concept for one in samples))}
+    groups = [concepts[one.concept] for one in samples] if len(concepts) > 1 else None
+    shuffled = with_shuffled_words(samples, np.random.default_rng(seed))
+    return [
+        _Trial(CONCEPT, "shows the concept / does not", samples, [row.shows_concept for row in rows], groups),
+        _altered(INSTRUCTION, "own instruction / another row's", samples, with_other_instructions(samples)),
+        _altered(FLUENCY, "as it is / words shuffled", samples, shuffled),
+    ]
 
 
 def _altered(rubric: Rubric, classes: str, samples: Sequence[Sample], altered: Sequence[Sample | None]) -> _Trial:
