@@ -12,7 +12,8 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What the server sends. `body` is sent as it is, when given; `hang` keeps the line open and says nothing."""
+    """What the server sends. `body` is sent as it is, when given; `hang` keeps the line open and says
+    nothing, `drip` sends a byte now and then and never ends."""
 
     content: str | None = "It is there.\nRating: [[2]]"
     status: int = 200
@@ -21,6 +22,7 @@ class Reply:
     refusal: str | None = None
     body: str | None = None
     hang: bool = False
+    drip: bool = False
 
 
 @dataclass
@@ -79,8 +81,11 @@ class JudgeServer:
                 self.send_response(reply.status)
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
-                self.send_header("content-length", str(len(body)))
+                self.send_header("content-length", str(10**9 if reply.drip else len(body)))
                 self.end_headers()
+                if reply.drip:
+                    while not outer.closing.wait(0.02):
+                        self.wfile.write(b" ")
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:

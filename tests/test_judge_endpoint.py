@@ -110,6 +110,13 @@ def test_a_hanging_call_is_given_up_and_tried_again():
     assert (ratings[0].value, ratings[0].calls) == (2.0, 3)
 
 
+def test_a_call_that_drips_for_ever_is_given_up_too():
+    """Each byte comes in time; the whole never does."""
+    with serving(Reply(drip=True), GOOD) as server:
+        ratings, _ = ask(server, timeout=0.5)
+    assert (ratings[0].value, ratings[0].calls) == (2.0, 2)
+
+
 @pytest.mark.parametrize(
     "garbled",
     [
@@ -118,15 +125,26 @@ def test_a_hanging_call_is_given_up_and_tried_again():
         Reply(body="{}"),
         Reply(body='{"choices": []}'),
         Reply(body='{"choices": [{"index": 0}]}'),
+        Reply(body='{"choices": {"index": 0}}'),
+        Reply(body='{"choices": [{"index": 0, "message": "Rating: [[0]]"}]}'),
+        Reply(body='{"choices": [{"index": 0, "message": {"content": ["Rating: [[0]]"]}}]}'),
+        Reply(body='{"error": {"message": "busy"}}'),
         Reply(body="null"),
         Reply(body="[1, 2]"),
     ],
-    ids=["cut", "html", "empty", "no choice", "no message", "null", "list"],
+    ids=["cut", "html", "empty", "no choice", "no message", "no list", "bare", "parts", "error", "null", "list"],
 )
 def test_an_answer_that_is_no_completion_is_tried_again_like_a_fault_of_the_server(garbled):
     with serving(garbled, GOOD) as server:
         ratings, _ = ask(server)
     assert (ratings[0].value, ratings[0].calls) == (2.0, 2)
+
+
+def test_an_answer_with_the_least_a_completion_needs_is_taken():
+    body = json.dumps({"choices": [{"message": {"content": "Rating: [[1]]"}}]})
+    with serving(Reply(body=body)) as server:
+        ratings, usage = ask(server)
+    assert (ratings[0].value, ratings[0].served_by, usage.uncounted) == (1.0, None, 1)
 
 
 def test_three_questions_without_answer_stop_the_run_and_what_was_answered_is_kept(tmp_path):

@@ -169,14 +169,23 @@ class _Asking:
     async def _call(self, client: AsyncOpenAI, message: str, replies: _Replies) -> None:
         async def once() -> Any:
             replies.calls += 1
-            got = await client.chat.completions.create(
-                model=self.judge.model, messages=[{"role": "user", "content": message}], **self.judge._parameters
-            )
-            if not getattr(got, "choices", None) or getattr(got.choices[0], "message", None) is None:
-                raise NotACompletion(NOT_A_COMPLETION)
+            # The client's own timeout starts anew with every byte.
+            async with asyncio.timeout(self.judge.timeout):
+                got = await client.chat.completions.create(
+                    model=self.judge.model, messages=[{"role": "user", "content": message}], **self.judge._parameters
+                )
+            if not _is_completion(got):
+                raise NotACompletion(f"{NOT_A_COMPLETION}: {str(got)[:200]}")
             return got
 
         replies.take(await self.judge.retries.run(once))
+
+
+def _is_completion(got: Any) -> bool:
+    """The client checks nothing of what a server sends."""
+    choices = getattr(got, "choices", None)
+    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+    return message is not None and isinstance(getattr(message, "content", 0), str | None)
 
 
 class _Replies:
@@ -191,9 +200,9 @@ class _Replies:
 
     def take(self, completion: Any) -> None:
         message, usage = completion.choices[0].message, getattr(completion, "usage", None)
-        refusal = getattr(message, "refusal", None)
+        refusal = getattr(message, "refusal", None) or None
         parsed = parse_rating(message.content, refusal)
-        self.value, self.reason, self.served_by = parsed.value, parsed.reason, completion.model
+        self.value, self.reason, self.served_by = parsed.value, parsed.reason, getattr(completion, "model", None)
         self.texts.append(refusal or message.content or "")
         sent, received = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
         if isinstance(sent, int) and isinstance(received, int):

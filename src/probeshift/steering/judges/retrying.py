@@ -56,7 +56,7 @@ class Retries:
         """True for failures of the server or the connection; False for faults of this program."""
         import openai
 
-        return isinstance(error, openai.OpenAIError | NotACompletion | json.JSONDecodeError)
+        return isinstance(error, openai.OpenAIError | NotACompletion | json.JSONDecodeError | TimeoutError)
 
     def _pause(self, error: Exception, tried: int) -> float | None:
         """Seconds until the next try; None when the server asks for more than two minutes."""
