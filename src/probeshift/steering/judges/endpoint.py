@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from probeshift.errors import UsageError
+from probeshift.steering.judges.exchange import Exchange, is_completion
 from probeshift.steering.judges.judge import Asked, JudgeError, Keep, Rating
-from probeshift.steering.judges.replies import EMPTY, parse_rating
 from probeshift.steering.judges.retrying import NOT_A_COMPLETION, NotACompletion, Retries, why_fatal
 from probeshift.steering.judges.rubrics import ANSWER_FORM, REMINDER, prompt_for
 
@@ -136,7 +136,7 @@ class _Asking:
                 raise self._gone()
 
     async def _rate(self, client: AsyncOpenAI, asked: Asked) -> Rating:
-        prompt, begun, replies = self.judge.prompt(asked), time.monotonic(), _Replies()
+        prompt, begun, replies = self.judge.prompt(asked), time.monotonic(), Exchange()
         for message in (prompt, f"{prompt}\n\n{REMINDER}"):
             try:
                 await self._call(client, message, replies)
@@ -148,7 +148,7 @@ class _Asking:
                 break
         return replies.rating(time.monotonic() - begun)
 
-    def _failed(self, error: Exception, replies: _Replies, seconds: float) -> Rating:
+    def _failed(self, error: Exception, replies: Exchange, seconds: float) -> Rating:
         self.last_said = said = str(error).replace(self.key, "***").strip().rstrip(".")[:300]
         fatal = why_fatal(error)
         if fatal:
@@ -166,7 +166,7 @@ class _Asking:
             "What was judged is kept, the same command continues."
         )
 
-    async def _call(self, client: AsyncOpenAI, message: str, replies: _Replies) -> None:
+    async def _call(self, client: AsyncOpenAI, message: str, replies: Exchange) -> None:
         async def once() -> Any:
             replies.calls += 1
             # The client's own timeout starts anew with every byte.
@@ -174,55 +174,11 @@ class _Asking:
                 got = await client.chat.completions.create(
                     model=self.judge.model, messages=[{"role": "user", "content": message}], **self.judge._parameters
                 )
-            if not _is_completion(got):
+            if not is_completion(got):
                 raise NotACompletion(f"{NOT_A_COMPLETION}: {str(got)[:200]}")
             return got
 
         replies.take(await self.judge.retries.run(once))
-
-
-def _is_completion(got: Any) -> bool:
-    """The client checks nothing of what a server sends."""
-    choices = getattr(got, "choices", None)
-    message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
-    return message is not None and isinstance(getattr(message, "content", 0), str | None)
-
-
-class _Replies:
-    """What the server said about one question: one reply, or two when the first held no rating."""
-
-    def __init__(self) -> None:
-        self.value: float | None = None
-        self.reason: str | None = EMPTY
-        self.texts: list[str] = []
-        self.calls, self.tokens, self.counted = 0, (0, 0), True
-        self.served_by: str | None = None
-
-    def take(self, completion: Any) -> None:
-        message, usage = completion.choices[0].message, getattr(completion, "usage", None)
-        refusal = getattr(message, "refusal", None) or None
-        parsed = parse_rating(message.content, refusal)
-        self.value, self.reason, self.served_by = parsed.value, parsed.reason, getattr(completion, "model", None)
-        self.texts.append(refusal or message.content or "")
-        sent, received = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-        if isinstance(sent, int) and isinstance(received, int):
-            self.tokens = self.tokens[0] + sent, self.tokens[1] + received
-        else:
-            self.counted = False
-
-    def rating(self, seconds: float, failure: str | None = None) -> Rating:
-        sent, received = self.tokens if self.counted and self.texts else (None, None)
-        return Rating(
-            value=None if failure else self.value,
-            reason=failure or self.reason,
-            replies=tuple(self.texts),
-            calls=self.calls,
-            prompt_tokens=sent,
-            completion_tokens=received,
-            seconds=seconds,
-            served_by=self.served_by,
-            final=failure is None,
-        )
 
 
 def _client(judge: EndpointJudge, key: str) -> AsyncOpenAI:
