@@ -185,7 +185,7 @@ FIXTURES: dict[str, Fixture] = {
     ),
     "few_sentences": Fixture(
         passing=(_PLAIN, "It leaves at noon.", "Will you come? Yes! Good"),
-        failing=(_LONG, "One. Two. Three. Four.", "a b\nc d\ne f\ng h"),
+        failing=(_LONG, "He said no. She left. I stayed. We slept.", "a b\nc d\ne f\ng h"),
         tricky=(
             (
                 "Dr. Smith paid 3.50 euros to Mr. Lee. It was J. R. who saw it. They left.",

@@ -10,7 +10,7 @@ from rule_fixtures import FIXTURES
 
 from probeshift.errors import UsageError
 from probeshift.steering.repetition import distinct_n, repetition_rate
-from probeshift.steering.rules import RULES, follows, rule, rule_names
+from probeshift.steering.rules import RULES, follows, prompts, rule, rule_names
 from probeshift.steering.rules.extras import in_language
 from probeshift.steering.rules.pairs import answers, table
 from probeshift.steering.rules.rule import EMPTY, LOOPING, SHORT, degenerate
@@ -90,6 +90,13 @@ def test_bundled_answers_are_what_the_pair_makers_count_on():
         assert not set(answer.text) & set("!?:;\"'#*<>[]{}0123456789")
     assert len({answer.text for answer in answers()}) == len(answers()) == 40
     assert len(table("translations")) >= 16
+
+
+def test_prompts_for_choosing_for_scoring_and_for_pairs_are_different_ones():
+    paired = {pair.instruction for one in RULES for pair in one.pairs()}
+    selection, test = set(prompts("selection")), set(prompts("test"))
+    assert len(selection) == len(test) == 10
+    assert not selection & test and not (selection | test) & paired
 
 
 def test_upper_and_lower_case_pass_for_every_letter_there_is():

@@ -4,8 +4,8 @@ Needs no model: generated texts come in, verdicts and rates go out.
 """
 
 from probeshift.steering.rules.catalog import RULES, rule, rule_names
-from probeshift.steering.rules.pairs import ContrastPair
+from probeshift.steering.rules.pairs import ContrastPair, prompts
 from probeshift.steering.rules.rates import rule_rates
 from probeshift.steering.rules.rule import Rule, Verdict, follows
 
-__all__ = ["RULES", "ContrastPair", "Rule", "Verdict", "follows", "rule", "rule_names", "rule_rates"]
+__all__ = ["RULES", "ContrastPair", "Rule", "Verdict", "follows", "prompts", "rule", "rule_names", "rule_rates"]

@@ -77,6 +77,11 @@ def translated_pairs(language: str) -> tuple[ContrastPair, ...]:
     )
 
 
+def prompts(split: str) -> tuple[str, ...]:
+    """Bundled instructions to generate from: `selection` to choose a strength on, `test` to score on. None is in a pair."""
+    return tuple(row["instruction"] for row in table("prompts") if row["split"] == split)
+
+
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
     """The rows of a bundled csv file."""
