@@ -136,6 +136,14 @@ def test_loose_takes_json_out_of_a_code_fence_but_not_out_of_prose():
     assert not follows(rule("json"), f"Look.\nThis is it:\n{fenced}").loose
 
 
+def test_cutting_lines_off_a_long_text_does_not_make_it_short():
+    """The twin: a rule that is no limit forgives its first line."""
+    paragraph = "It is said. " * 30
+    for name in ("few_words", "few_sentences"):
+        assert not follows(rule(name), f"{paragraph}\nTea. It is fine.\n{paragraph}").loose
+    assert follows(rule("no_comma"), "Well, yes.\nTea is fine.").loose
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -24,7 +24,8 @@ class Rule:
 
     `check` says whether a text follows it, None when the text is too short to tell. `request` is the sentence that asks for
     it in a prompt. `pairs` makes contrast pairs. `fewest_words` is what a useful text has at least. `unwrap` gives a further
-    reading of the text for the loose verdict (a JSON answer without its code fence).
+    reading of the text for the loose verdict (a JSON answer without its code fence). `limits` marks rules that limit the
+    length: a text cut short says nothing about them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     pairs: Callable[[], tuple[ContrastPair, ...]]
     fewest_words: int = FEWEST_WORDS
     unwrap: Callable[[str], str] | None = None
+    limits: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def follows(rule: Rule, text: str) -> Verdict:
     """The verdict on one text. An empty text follows no rule.
 
     Loose as in IFEval (Zhou et al. 2023): it is enough that one of eight readings does, the text with or without its first
-    line, its last line and its asterisks; for some rules also the text taken out of a wrapping.
+    line, its last line and its asterisks; for some rules also the text taken out of a wrapping. Limits of length take the
+    text with all its lines.
     """
     said = rule.check(text) if text.strip() else False
     loose = any(rule.check(reading) for reading in _readings(rule, text))
@@ -83,7 +86,8 @@ def degenerate(text: str, fewest_words: int = FEWEST_WORDS) -> str | None:
 
 def _readings(rule: Rule, text: str) -> Iterator[str]:
     lines = text.strip().split("\n")
-    kept = ["\n".join(part).strip() for part in (lines, lines[1:], lines[:-1], lines[1:-1])]
+    parts = (lines,) if rule.limits else (lines, lines[1:], lines[:-1], lines[1:-1])
+    kept = ["\n".join(part).strip() for part in parts]
     wrapped = [rule.unwrap(text)] if rule.unwrap else []
     for reading in (text, *kept, *(re.sub(r"\*", "", part) for part in kept), *wrapped):
         if reading.strip():

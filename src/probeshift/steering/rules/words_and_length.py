@@ -48,6 +48,7 @@ def at_most_words(limit: int) -> Rule:
             lambda answer: " ".join((*answer.sentences, *answer.longer)),
         ),
         fewest_words=min(FEWEST_WORDS, limit),
+        limits=True,
     )
 
 
@@ -62,6 +63,7 @@ def at_most_sentences(limit: int) -> Rule:
             lambda answer: " ".join(answer.sentences[:limit]),
             lambda answer: " ".join((*answer.sentences, *answer.longer)),
         ),
+        limits=True,
     )
 
 
