@@ -20,6 +20,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     usage: dict[str, int] | None = field(default_factory=lambda: {"prompt_tokens": 100, "completion_tokens": 7})
     refusal: str | None = None
+    finish: str = "stop"
     body: str | None = None
     hang: bool = False
     drip: bool = False
@@ -123,6 +124,6 @@ def _completion(reply: Reply, model: str) -> str:
     if reply.status >= 400:
         return json.dumps({"error": {"message": "something went wrong", "type": "test", "code": None}})
     message = {"role": "assistant", "content": reply.content, "refusal": reply.refusal}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish}
     whole = {"id": "x", "object": "chat.completion", "created": 0, "model": f"{model}-served", "choices": [choice]}
     return json.dumps(whole | ({"usage": reply.usage} if reply.usage is not None else {}))

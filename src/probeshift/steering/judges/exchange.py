@@ -27,9 +27,10 @@ class Exchange:
 
     def take(self, completion: Any) -> None:
         """Note one completion: its rating, its text, its tokens."""
-        message, usage = completion.choices[0].message, getattr(completion, "usage", None)
+        choice, usage = completion.choices[0], getattr(completion, "usage", None)
+        message, cut = choice.message, getattr(choice, "finish_reason", None) == "length"
         refusal = getattr(message, "refusal", None) or None
-        parsed = parse_rating(message.content, refusal)
+        parsed = parse_rating(message.content, refusal=refusal, cut=cut)
         self.value, self.reason, self.served_by = parsed.value, parsed.reason, getattr(completion, "model", None)
         self.texts.append(refusal or message.content or "")
         sent, received = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)

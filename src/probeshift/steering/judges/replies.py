@@ -9,6 +9,7 @@ from probeshift.steering.judges.rubrics import HIGHEST
 
 EMPTY = "empty reply"
 REFUSED = "the judge refused"
+CUT = "reply cut at its longest"
 NO_RATING = "no rating in the last line"
 OUT_OF_RANGE = "rating outside 0, 1, 2"
 
@@ -24,13 +25,14 @@ class Parsed:
     reason: str | None
 
 
-def parse_rating(reply: str | None, refusal: str | None = None) -> Parsed:
+def parse_rating(reply: str | None, *, refusal: str | None = None, cut: bool = False) -> Parsed:
     """The rating in the last line of a reply, `Rating: [[n]]`; asterisks around it are let pass.
 
-    Only the last line counts: a judge that quotes the text before it rates cannot pass the text's own ratings on.
+    Only the last line counts: a judge that quotes the text before it rates cannot pass the text's own ratings on. What
+    stands last in a reply that was `cut` may be anything.
     """
-    if refusal:
-        return Parsed(None, REFUSED)
+    if refusal or cut:
+        return Parsed(None, REFUSED if refusal else CUT)
     lines = (reply or "").strip().splitlines()
     if not lines:
         return Parsed(None, EMPTY)

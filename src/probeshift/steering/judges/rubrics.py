@@ -15,6 +15,8 @@ from probeshift.provenance import sha256_text
 
 HIGHEST = 2
 
+# What a reply has to end with: broken up in the text, so that not even a judge that quotes it last rates by it.
+_RATING = re.compile(r"(rating:\s*\[)(?=\[)", re.IGNORECASE)
 # Turn markers of the common chat templates: <|im_end|>, <start_of_turn>, [INST], <<SYS>>, <s>, </s>.
 _TURN_MARKERS = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>", re.IGNORECASE)
 
@@ -130,12 +132,12 @@ REMINDER = "Answer with one line and nothing else, where n is 0, 1 or 2:\nRating
 
 
 def fence(text: str, *, turn_markers: Sequence[str] = ()) -> str:
-    """The text between two marker lines that it cannot contain, with its turn markers broken up.
+    """The text between two marker lines that it cannot contain, with its turn markers and rating lines broken up.
 
     The marker is a hash of the text: equal texts give equal prompts (so they are judged once), and a text that holds its
     own marker would have to hold its own hash. Should it happen, the next hash is taken.
     """
-    body = break_turn_markers(text, turn_markers)
+    body = _RATING.sub(r"\1 ", break_turn_markers(text, turn_markers))
     marker = sha256_text(body)[:16]
     while marker in body:
         marker = sha256_text(marker)[:16]
