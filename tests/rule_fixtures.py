@@ -265,6 +265,12 @@ FIXTURES: dict[str, Fixture] = {
             "Il fait chaud et beau ce matin, mais des nuages vont arriver.",
         ),
         tricky=(
+            (
+                "The weather is warm in the south of the country today. La tienda abre a las nueve de la mañana y cierra a las "
+                "seis de la tarde, y los domingos está cerrada, pero la panadería de al lado está abierta.",
+                False,
+                "on the whole it is Spanish, its first sentence is not",
+            ),
             ("Sí.", False, "too short to tell"),
             (
                 "Hace calor y sol esta mañana, pero habrá nubes. Take an umbrella with you if you are going out tonight.",
