@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         tokenizer_hash,
         weight_hash,
     )
-    from probeshift.models.hooks import StopForward, record_residuals
+    from probeshift.models.hooks import StopForward, edit_residuals, record_residuals
     from probeshift.models.language_model import LanguageModel
     from probeshift.models.loading import choose_device, choose_dtype, load_model
     from probeshift.models.names import folder_name, resolve
@@ -38,6 +38,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "describe",
+    "edit_residuals",
     "find_post_instruction",
     "folder_name",
     "load_model",

@@ -1,8 +1,8 @@
-"""Reading the residual stream while the model runs. Nothing is left on the model afterwards."""
+"""Reading and changing the residual stream while the model runs. Nothing is left on the model afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -50,6 +50,37 @@ def record_residuals(
         if -1 in wanted:
             hooks.append(blocks[0].register_forward_pre_hook(before_first, with_kwargs=True))
         hooks += [blocks[layer].register_forward_hook(after(layer)) for layer in sorted(wanted - {-1})]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def edit_residuals(blocks: Sequence[nn.Module], edits: Mapping[int, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Put `edits[layer](hidden)` in the place of the residual stream after block `layer`, in each forward pass in the `with`.
+
+    `hidden` is `[batch, token, d_model]` and must not be changed in place. Contexts nest: an inner one, and
+    `record_residuals` inside, meet what the outer one wrote.
+
+    Raises:
+        UsageError: a layer that the model does not have.
+    """
+    outside = sorted(layer for layer in edits if not 0 <= layer < len(blocks))
+    if outside:
+        raise UsageError(f"layers {outside} asked, but this model's blocks are layers 0 to {len(blocks) - 1}.")
+
+    def after(edit: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, tuple, Tensor | tuple], Tensor | tuple]:
+        def replaced(_module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
+            edited = edit(block_output(output))
+            return (edited, *output[1:]) if isinstance(output, tuple) else edited
+
+        return replaced
+
+    hooks = []
+    try:
+        for layer, edit in edits.items():
+            hooks.append(blocks[layer].register_forward_hook(after(edit)))
         yield
     finally:
         for hook in hooks:
