@@ -102,3 +102,47 @@ def test_wrong_predictions_end_the_grid_benchmark(monkeypatch):
     monkeypatch.setattr(module, "engine", lambda *a: [p + 1e-3 for p in right(*a)])
     with pytest.raises(SystemExit, match="No times"):
         module.main(["--small"])
+
+
+@pytest.fixture
+def steering_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path / "cache"))
+    spec = importlib.util.spec_from_file_location("steering_benchmark", SCRIPT.with_name("steering.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def steer(steering_benchmark, tmp_path):
+    small = [
+        "--concepts",
+        "6",
+        "--strengths",
+        "2",
+        "--prompts",
+        "3",
+        "--tokens",
+        "4",
+        "--sample",
+        "2",
+        "--batch-rows",
+        "8",
+    ]
+    model = ["--model", str(tiny_models.shared("llama")), "--device", "cpu", "--dtype", "float32"]
+    steering_benchmark.main([*model, *small, "--out", str(tmp_path / "results.json")])
+    return json.loads((tmp_path / "results.json").read_text())
+
+
+def test_mixed_batches_and_both_loops_write_the_same_texts_and_are_timed(steering_benchmark, tmp_path, capsys):
+    results = steer(steering_benchmark, tmp_path)
+    assert results["texts"] == 6 * 2 * 3
+    assert set(results["parity"]["float32"].values()) == {1.0}
+    assert len(results["times"]) == 3 and all(len(rounds) == 1 for rounds in results["times"].values())
+    assert "times the engine's" in capsys.readouterr().out
+
+
+def test_a_loop_that_writes_other_texts_ends_the_steering_benchmark(steering_benchmark, tmp_path, monkeypatch):
+    monkeypatch.setattr(steering_benchmark, "loop", lambda setting, pairs, at_once: ["other"] * 6)
+    with pytest.raises(SystemExit, match="contestants write different texts"):
+        steer(steering_benchmark, tmp_path)

@@ -56,6 +56,14 @@ def test_strength_zero_writes_the_baseline_at_no_cost(vector_file):
         assert minus["perplexity"] == pytest.approx(np.exp(minus["nll"]))
 
 
+def test_the_unit_of_strength_can_be_set_by_hand(vector_file):
+    found = []
+    for words in (["--unit", "8", "--strength", "0.5"], ["--unit", "4", "--strength", "1"], ["--strength", "1"]):
+        result = call("--vector", vector_file, "--prompt", "a", "--json", *words)
+        found.append(json.loads(result.stdout)["texts"][1]["kl"])
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_saved_probe_steers_after_its_unit_was_measured_on_its_dataset(vector_file, tmp_path):
     card = ProbeCard(
         "id", "lr", "source", "tiny-llama", "hash", "float32", "facts_cities", "facts", "last", (1, 2), 10, None, 0, (0, 0),
@@ -78,6 +86,7 @@ def test_a_saved_probe_steers_after_its_unit_was_measured_on_its_dataset(vector_
         (["--strength", "1", "--concept", "thruth"], "Nearest: `truth`"),
         (["--strength", "1", "--operator", "subtract"], "operator `subtract` is unknown"),
         (["--strength", "1", "--positions", "promt"], "Nearest: `prompt`"),
+        (["--strength", "1", "--unit", "-2"], "--unit must be above 0"),
         (["--strength", "1", "--layer", "9"], "is of layer 9"),
     ],
 )

@@ -43,6 +43,10 @@ MeasureOn = Annotated[
     Path | None,
     typer.Option(help="Texts, one a line, to measure a probe's maximal activation on. Default: its dataset."),
 ]
+Unit = Annotated[
+    float | None,
+    typer.Option(help="What strength 1 is, along the unit vector. Default: its measured maximal activation."),
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 OwnCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the code that comes with the model.")]
@@ -65,6 +69,7 @@ def steer(
     chat: Chat = None,
     system: System = None,
     measure_on: MeasureOn = None,
+    unit: Unit = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     trust_remote_code: OwnCode = False,
@@ -75,6 +80,8 @@ def steer(
     Example: probeshift steer --model smollm2-135m --vector vectors.safetensors --strength 0.5 1 2 --prompt "Tell me about tea."
     """
     strengths = _strengths([*strength, *(more or [])])
+    if unit is not None and not unit > 0:
+        raise UsageError(f"--unit must be above 0, got {unit:g}.")
     from probeshift.models import describe, load_model
     from probeshift.models.names import resolve
 
@@ -92,7 +99,7 @@ def steer(
     settings = SweepSettings(Decoding(max_new_tokens, temperature), positions, seed)
     found = _read_vector(vector, concept, layer)
     loaded = load_model(describe(model, trust_remote_code=trust_remote_code), dtype=dtype, device=device)
-    found = _scaled(loaded, found, measure_on)
+    found = _scaled(loaded, found, measure_on, unit)
     with progress() as bar:
         texts = compare_strengths(
             loaded,
@@ -130,7 +137,9 @@ def _read_vector(path: Path, concept: str | None, layer: int | None) -> Steering
     return found if layer is None else replace(found, card=replace(found.card, layer=layer))
 
 
-def _scaled(model: LanguageModel, vector: SteeringVector, measure_on: Path | None) -> SteeringVector:
+def _scaled(
+    model: LanguageModel, vector: SteeringVector, measure_on: Path | None, unit: float | None
+) -> SteeringVector:
     """The vector with a unit of strength in this model."""
     from probeshift.datasets import load_dataset
     from probeshift.models import weight_hash
@@ -140,11 +149,15 @@ def _scaled(model: LanguageModel, vector: SteeringVector, measure_on: Path | Non
         say(
             f"note: this vector was made from `{vector.card.model}`, whose weights are not those of `{model.info.name}`."
         )
+    if unit is not None:
+        return vector.measured(unit, 0)
     if vector.card.max_activation is not None:
         return vector
     train = (vector.card.details or {}).get("train")
     if measure_on is None and train is None:
-        raise UsageError(f"vector `{vector.concept}` has no maximal activation. Name a file of texts with --measure-on.")
+        raise UsageError(
+            f"vector `{vector.concept}` has no maximal activation. Name a file of texts with --measure-on."
+        )
     lines = measure_on.read_text(encoding="utf-8").splitlines() if measure_on else None
     texts = lines or [statement.text for statement in load_dataset(str(train)).statements]
     return measured_on_statements(model, vector, [text for text in texts if text.strip()][:_MEASURED])

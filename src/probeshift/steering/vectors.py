@@ -99,7 +99,7 @@ class SteeringVector:
         if not (np.isfinite(max_activation) and max_activation > 0):
             raise UsageError(
                 f"the largest projection on vector `{self.concept}` is {max_activation:.4g} over {n_rows} rows; it must be above 0. "
-                "Measure it on rows that show the concept, or turn the vector round."
+                "All read tokens lie on the other side of zero. Measure it on other rows, or set the unit by hand (--unit)."
             )
         return replace(self, card=replace(self.card, max_activation=float(max_activation), max_activation_rows=n_rows))
 
