@@ -107,11 +107,7 @@ def test_wrong_predictions_end_the_grid_benchmark(monkeypatch):
 @pytest.fixture
 def steering_benchmark(tmp_path, monkeypatch):
     monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path / "cache"))
-    spec = importlib.util.spec_from_file_location("steering_benchmark", SCRIPT.with_name("steering.py"))
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+    return load("steering", monkeypatch)
 
 
 def steer(steering_benchmark, tmp_path):

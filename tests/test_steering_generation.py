@@ -1,6 +1,7 @@
 """Texts of a mixed batch are those of one row by itself, and a sweep loses nothing that is finished."""
 
 import dataclasses
+import functools
 from collections import Counter
 
 import pytest
@@ -14,6 +15,7 @@ from probeshift.steering import sweep as sweeping
 from probeshift.steering.generation import Decoding, end_tokens, generate
 from probeshift.steering.interventions import Intervention, steer
 from probeshift.steering.likelihood import continuation_nll, kl_from_unsteered
+from probeshift.steering.prompt_batch import shared_prefix
 from probeshift.steering.sweep import Sweep, SweepSettings, Task, read_generations
 
 GREEDY = Decoding(max_new_tokens=12)
@@ -59,6 +61,40 @@ def test_a_mixed_batch_writes_what_each_row_writes_alone(model, positions):
     together = generate(model, prompts, rows, decoding=GREEDY, positions=positions)
     for prompt, row, written in zip(prompts, rows, together, strict=True):
         assert written.ids == naive(model, prompt, row, 12, positions)
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "generated"])
+def test_what_prompts_share_is_read_once_and_changes_nothing(model, positions, monkeypatch):
+    opening = some_prompts((35,), seed=9)[0]
+    prompts = [(*opening, *own) for own in some_prompts((4, 9, 6))]
+    rows = [
+        row for row in (None, Intervention(a_vector(1), 4.0), Intervention(a_vector(2), 1.0, "ablate")) for _ in prompts
+    ]
+    read, plain = [], type(model.module).forward
+
+    @functools.wraps(plain)  # its arguments are looked at
+    def counting(self, *args, **kwargs):
+        read.append(kwargs["input_ids"].numel())
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.module), "forward", counting)
+    together = generate(model, prompts * 3, rows, decoding=GREEDY, positions=positions)
+    monkeypatch.undo()
+    for prompt, row, written in zip(prompts * 3, rows, together, strict=True):
+        assert written.ids == naive(model, prompt, row, 12, positions)
+    distinct = 1 if positions == "generated" else 3
+    windowed = model.info.model_type.startswith("gemma")  # keys forgotten by distance: nothing is shared
+    assert read[0] == (9 * (35 + 9) if windowed else distinct * 32)
+
+
+def test_what_is_shared_depends_on_treatment_and_is_left_where_it_saves_nothing():
+    opening = tuple(range(40))
+    prompts = [(*opening, 50 + i, 1, 2, 3, 4) for i in range(4)]
+    found = shared_prefix(prompts, ["a", "a", None, "a"])
+    assert (found.length, found.leaders, found.groups) == (32, (0, 2), (0, 0, 1, 0))
+    assert shared_prefix(prompts, list("abcd")) is None
+    assert shared_prefix([p[::-1] for p in prompts], ["a"] * 4) is None
+    assert shared_prefix([opening] * 3, [None] * 3).length == 32  # some tokens are left to each row
 
 
 def test_steering_changes_what_is_written(llama):

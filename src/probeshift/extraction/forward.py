@@ -15,7 +15,7 @@ from probeshift.errors import OutOfMemoryError
 from probeshift.extraction.batching import Batch, TokenIds
 from probeshift.extraction.pooling import PooledSpans, Span
 from probeshift.extraction.positions import POOLS
-from probeshift.models import LanguageModel, StopForward, record_residuals
+from probeshift.models import LanguageModel, StopForward, new_cache, record_residuals
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class BatchReader:
         after = [
             (r, p, r, t - prefix) for r, s in enumerate(rows) for p, t in enumerate(self.positions[s]) if t >= prefix
         ]
-        cache = self._new_cache()
+        cache = new_cache(self.model.info.config)
         with self._capture(len(rows), (before, after), self._cut_spans(rows, group_of, prefix)) as take:
             heads = torch.tensor([self.sequences[members[0]][:prefix] for members in batch.groups])
             self._forward(heads, take, cache=cache)
@@ -116,14 +116,6 @@ class BatchReader:
         inside = [(g, min(a, prefix), min(b, prefix)) for g, (a, b) in zip(group_of, spans, strict=True)]
         behind = [(r, max(a - prefix, 0), max(b - prefix, 0)) for r, (a, b) in enumerate(spans)]
         return inside, behind
-
-    def _new_cache(self) -> Any:
-        from transformers import DynamicCache
-
-        try:
-            return DynamicCache(config=self.model.info.config)
-        except TypeError:  # transformers before 4.56 takes no config
-            return DynamicCache()
 
     def _cache_device(self) -> torch.device | None:
         """Where indices into the cache live: beside it, or on the CPU when its layers are spread over devices."""

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probeshift.models.caching import has_window, new_cache
     from probeshift.models.describing import (
         ModelInfo,
         ParameterCounts,
@@ -41,9 +42,11 @@ __all__ = [
     "edit_residuals",
     "find_post_instruction",
     "folder_name",
+    "has_window",
     "load_model",
     "load_tokenizer",
     "mark_tokens",
+    "new_cache",
     "parameter_counts",
     "record_residuals",
     "render_prompt",
@@ -53,7 +56,7 @@ __all__ = [
     "weight_hash",
 ]
 
-_MODULES = ("names", "hooks", "post_instruction", "parity", "describing", "language_model", "loading")
+_MODULES = ("names", "hooks", "caching", "post_instruction", "parity", "describing", "language_model", "loading")
 
 
 def __getattr__(name: str) -> Any:

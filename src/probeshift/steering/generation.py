@@ -7,17 +7,17 @@ depend on the rows beside it (but for rounding).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from probeshift.errors import UsageError
 from probeshift.models import LanguageModel
-from probeshift.steering.forward import TokenIds, require_causal, require_context, takes
-from probeshift.steering.interventions import Intervention, Steering, steer
+from probeshift.steering.forward import TokenIds, require_causal, require_context
+from probeshift.steering.interventions import Intervention, steer
+from probeshift.steering.prompt_batch import PromptBatch, shared_prefix
 
 # The batch is cut down once so large a share of its rows has ended: cutting copies the cached keys.
 _ENDED_SHARE = 0.25
@@ -66,26 +66,65 @@ def generate(
     if decoding.temperature > 0 and seeds is None:
         raise UsageError("sampling needs a seed per row.")
     lengths = [len(p) for p in prompts]
-    batch = _Batch(model, prompts)
     draws = None if not decoding.temperature else [torch.Generator().manual_seed(s) for s in seeds or ()]
-    written: list[list[int]] = [[] for _ in prompts]
-    ended = [False] * len(prompts)
-    ends = end_tokens(model)
-    with torch.inference_mode(), steer(model, interventions, positions=positions, prompt_lengths=lengths) as steering:
-        logits = batch.read_prompts()
-        for step in range(decoding.max_new_tokens):
-            chosen = _choose(logits, batch.rows, draws, decoding.temperature)
-            for row, token in zip(batch.rows, chosen.tolist(), strict=True):
-                if not ended[row]:
-                    ended[row] = token in ends
-                    written[row] += [] if ended[row] else [token]
-            alive = [place for place, row in enumerate(batch.rows) if not ended[row]]
-            if not alive or step + 1 == decoding.max_new_tokens:
-                break
-            if len(alive) <= (1 - _ENDED_SHARE) * len(batch.rows):
-                chosen = batch.keep(alive, chosen, steering)
-            logits = batch.read_next(chosen)
-    return [Written(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
+    texts = _Texts(len(prompts), end_tokens(model))
+    with torch.inference_mode():
+        batch = _begin(model, prompts, interventions, positions)
+        with steer(model, interventions, positions=positions, prompt_lengths=lengths) as steering:
+            logits = batch.read_prompts()
+            for step in range(decoding.max_new_tokens):
+                chosen = _choose(logits, batch.rows, draws, decoding.temperature)
+                alive = texts.extend(batch.rows, chosen.tolist())
+                if not alive or step + 1 == decoding.max_new_tokens:
+                    break
+                if len(alive) <= (1 - _ENDED_SHARE) * len(batch.rows):
+                    places = torch.tensor(alive, device=model.device)
+                    batch.keep(places)
+                    steering.keep(places)
+                    chosen = chosen[places]
+                logits = batch.read_next(chosen)
+    return texts.written()
+
+
+def _begin(
+    model: LanguageModel, prompts: Sequence[TokenIds], interventions: Sequence[Intervention | None], positions: str
+) -> PromptBatch:
+    """The batch, with what its prompts share already read where that saves work."""
+    batch = PromptBatch(model, prompts)
+    treatments = [None if positions == "generated" else treatment(one) for one in interventions]
+    prefix = shared_prefix(prompts, treatments) if batch.may_share() else None
+    if prefix is not None:
+        leaders = [interventions[row] for row in prefix.leaders]
+        lengths = [len(prompts[row]) for row in prefix.leaders]
+        with steer(model, leaders, positions=positions, prompt_lengths=lengths):
+            batch.read_prefix(prefix)
+    return batch
+
+
+def treatment(intervention: Intervention | None) -> Hashable:
+    """Equal for rows whose prompts are steered alike."""
+    one = intervention
+    return None if one is None else (id(one.vector), one.strength, one.operator, one.sites)
+
+
+class _Texts:
+    """Tokens written so far, by row."""
+
+    def __init__(self, n_rows: int, ends: frozenset[int]) -> None:
+        self.ids: list[list[int]] = [[] for _ in range(n_rows)]
+        self.ended = [False] * n_rows
+        self.ends = ends
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        """Add a token to each row that has not ended; returns the places of those that still have not."""
+        for row, token in zip(rows, tokens, strict=True):
+            if not self.ended[row]:
+                self.ended[row] = token in self.ends
+                self.ids[row] += [] if self.ended[row] else [token]
+        return [place for place, row in enumerate(rows) if not self.ended[row]]
+
+    def written(self) -> list[Written]:
+        return [Written(tuple(ids), ended) for ids, ended in zip(self.ids, self.ended, strict=True)]
 
 
 def end_tokens(model: LanguageModel) -> frozenset[int]:
@@ -102,50 +141,3 @@ def _choose(logits: Tensor, rows: Sequence[int], draws: Sequence[torch.Generator
     # argmax(logits / T + Gumbel noise) is a draw from softmax(logits / T), with the row's own noise.
     noise = torch.stack([torch.rand(logits.shape[-1], generator=draws[row]) for row in rows]).to(logits.device)
     return (logits.float() / temperature - torch.log(-torch.log(noise.clamp_min(1e-20)))).argmax(-1)
-
-
-class _Batch:
-    """Prompts padded on the left, their cached keys, and which rows are still written. `rows` are indices of prompts."""
-
-    def __init__(self, model: LanguageModel, prompts: Sequence[TokenIds]) -> None:
-        from transformers import DynamicCache
-
-        self.model, self.rows = model, list(range(len(prompts)))
-        longest = max(map(len, prompts))
-        missing = torch.tensor([longest - len(p) for p in prompts], device=model.device)
-        self.ids = torch.tensor([[*([0] * (longest - len(p))), *p] for p in prompts], device=model.device)
-        columns = torch.arange(longest, device=model.device)
-        self.mask = (columns >= missing[:, None]).long() if missing.any() else None
-        self.positions = (columns - missing[:, None]).clamp_min(0)
-        self.cache = DynamicCache(config=model.info.config)
-
-    def read_prompts(self) -> Tensor:
-        """Logits [row, vocabulary] for the first new token."""
-        return self._forward(self.ids)
-
-    def read_next(self, chosen: Tensor) -> Tensor:
-        """Logits for the token behind the chosen ones."""
-        self.positions = self.positions[:, -1:] + 1
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(chosen), 1)], dim=1)
-        return self._forward(chosen[:, None])
-
-    def keep(self, places: Sequence[int], chosen: Tensor, steering: Steering) -> Tensor:
-        """Drop all other rows; returns the chosen tokens that are left."""
-        kept = torch.tensor(places, device=self.model.device)
-        self.rows = [self.rows[place] for place in places]
-        self.positions = self.positions[kept]
-        self.mask = None if self.mask is None else self.mask[kept]
-        self.cache.batch_select_indices(kept)
-        steering.keep(kept)
-        return chosen[kept]
-
-    def _forward(self, ids: Tensor) -> Tensor:
-        inputs: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
-        if takes(self.model, "position_ids"):
-            inputs["position_ids"] = self.positions
-        if self.mask is not None:
-            inputs["attention_mask"] = self.mask
-        if takes(self.model, "logits_to_keep"):
-            inputs["logits_to_keep"] = 1
-        return self.model.module(**inputs).logits[:, -1]

@@ -17,8 +17,9 @@ from pathlib import Path
 from probeshift.errors import StoreError
 from probeshift.models import LanguageModel, weight_hash
 from probeshift.provenance import publish, sha256_json, sha256_text
-from probeshift.steering.generation import Decoding, generate
+from probeshift.steering.generation import Decoding, generate, treatment
 from probeshift.steering.interventions import POSITIONS, Intervention, require_known
+from probeshift.steering.prompt_batch import shared_prefix
 from probeshift.steering.vectors import SteeringVector
 
 # Rows side by side. On a CPU the model's weights are read once a step for all of them.
@@ -112,8 +113,15 @@ class Sweep:
         return [done[key] for key in self.keys]
 
     def _batches(self, missing: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Long prompts first and equal prompts together, so that most batches have no padding."""
-        order = sorted(missing, key=lambda i: (-len(self.tasks[i].prompt), self.tasks[i].prompt, i))
+        """Rows whose prompts are steered alike together, so that what they share is read once; else by length."""
+        steered = {
+            i: None if self.settings.positions == "generated" else treatment(self.tasks[i].intervention)
+            for i in missing
+        }
+        place = {one: number for number, one in enumerate(dict.fromkeys(steered.values()))}
+        shares = shared_prefix([self.tasks[i].prompt for i in missing], list(steered.values())) if missing else None
+        group = {i: place[steered[i]] if shares else 0 for i in missing}
+        order = sorted(missing, key=lambda i: (group[i], -len(self.tasks[i].prompt), self.tasks[i].prompt, i))
         for start in range(0, len(order), self.settings.batch_rows):
             yield tuple(order[start : start + self.settings.batch_rows])
 
