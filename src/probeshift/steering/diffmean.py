@@ -58,8 +58,8 @@ def diffmean(
     encoder = encoder or make_encoder(model.tokenizer)
     _check_both_kinds(rows)
     distinct = _encode(rows, encoder, tokens)
-    sums, counts = _class_sums(model, distinct, layers, pooling, on_progress)
-    cards = _cards(model, rows, distinct, encoder, tokens, pooling)
+    sums, counts = _class_sums(model, distinct, layers, pooling=pooling, on_progress=on_progress)
+    cards = _cards(model, rows, distinct, encoder=encoder, tokens=tokens, pooling=pooling)
     return {
         layer: {
             concept: normalised(
@@ -76,6 +76,7 @@ def _cards(
     model: LanguageModel,
     rows: Sequence[Contrast],
     distinct: _Distinct,
+    *,
     encoder: Encoder,
     tokens: Tokens,
     pooling: Pooling,
@@ -162,7 +163,12 @@ def _encode(rows: Sequence[Contrast], encoder: Encoder, tokens: Tokens) -> _Dist
 
 
 def _class_sums(
-    model: LanguageModel, distinct: _Distinct, layers: Sequence[int], pooling: Pooling, on_progress: Progress | None
+    model: LanguageModel,
+    distinct: _Distinct,
+    layers: Sequence[int],
+    *,
+    pooling: Pooling,
+    on_progress: Progress | None,
 ) -> tuple[dict[int, dict[tuple[str, bool], Tensor]], dict[tuple[str, bool], int]]:
     """Sums [d_model] in float64 per layer and (concept, kind), and how many tokens or rows went into each."""
     sums: dict[int, dict[tuple[str, bool], Tensor]] = {layer: {} for layer in layers}
