@@ -1,0 +1,186 @@
+"""Feature tables: named sets of labelled feature rows, among them the layout of the distribution-sweep study.
+
+    {name}_activations.npy     [example, feature] floats, one pooled row per text
+    {name}_labels.json         {"labels": [...]} or a plain list; or {name}_labels.npy
+    {name}_texts.json          optional: {"texts": [...]} or a plain list, for finding near-duplicates
+
+Arrays are memory-mapped and never unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+
+from probeshift.arrays import Labels
+from probeshift.datasets.label_maps import label_truths
+from probeshift.errors import MissingError, StoreError, UsageError
+from probeshift.provenance import sha256_file
+
+FeatureRows = Float[np.ndarray, "example feature"]
+
+SPARSE_BELOW = 0.25  # share of values that are not 0 under which rows are held sparse
+_BLOCK = 512  # rows looked at together
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """One named set of rows.
+
+    `values` is [example, feature], a memory map, an array or a sparse array. `fingerprint` is equal for equal contents. `groups`
+    names rows that belong together (None: every row stands alone); `texts` are the rows' texts where they are known; `n_tokens`
+    their lengths.
+    """
+
+    name: str
+    values: Any
+    labels: Labels
+    fingerprint: str
+    texts: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    n_tokens: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.labels):
+            raise UsageError(f"set `{self.name}` is empty. Give it rows, or leave it out of the config.")
+        for what, rows in (("texts", self.texts), ("groups", self.groups), ("token counts", self.n_tokens)):
+            if rows is not None and len(rows) != len(self.labels):
+                raise UsageError(
+                    f"set `{self.name}` has {len(self.labels)} labels and {len(rows)} {what}. One per row is needed."
+                )
+        if self.values.shape[0] != len(self.labels):
+            raise UsageError(
+                f"set `{self.name}` has {self.values.shape[0]} rows of activations and {len(self.labels)} labels. "
+                "Make both from the same texts again."
+            )
+
+    @property
+    def n_features(self) -> int:
+        return int(self.values.shape[1])
+
+
+def read_cache(
+    folder: Path, stem: str, *, name: str | None = None, labels: Mapping[str, bool] | None = None
+) -> FeatureTable:
+    """One set of the study's cache, memory-mapped.
+
+    Raises:
+        MissingError: a file is not there; it is named with the command that makes it.
+        UsageError: unequal rows, values that are not finite numbers, an unknown label, no rows.
+        StoreError: a file that is not a plain array.
+    """
+    path = folder / f"{stem}_activations.npy"
+    values = _map(path, stem)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{path} holds {values.dtype} of shape {values.shape}; numbers of shape (texts, features) are needed."
+        )
+    words, source, about = _label_words(folder, stem)
+    truths = label_truths(words, where=str(source), also=labels)
+    texts_path = folder / f"{stem}_texts.json"
+    texts = _plain_list(texts_path, "texts") if texts_path.exists() else None
+    table = FeatureTable(
+        name or stem, values, truths, sha256_file(path), None if texts is None else tuple(map(str, texts)),
+        n_tokens=about.get("token_counts"),
+    )  # fmt: skip
+    check_finite(table, str(path))
+    return table
+
+
+def _map(path: Path, stem: str) -> np.ndarray:
+    if not path.exists():
+        script = (
+            "01_load_cached_activations.py"
+            if stem in ("train", "test")
+            else f"extract_cross_distribution.py --dataset {stem}"
+        )
+        raise MissingError(
+            f"{path} is missing. The study makes it with `python experiments/{script}`; point `cache:` at the folder that holds it, "
+            "or give the set as texts (`table:` or `dataset:`) with a `model:` and probeshift makes the features."
+        )
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise StoreError(
+            f"{path} is not a plain numpy array ({error}). Write it with numpy.save from a float array."
+        ) from error
+
+
+def _label_words(folder: Path, stem: str) -> tuple[Sequence[Any], Path, dict[str, Any]]:
+    """The labels as written, their file, and what else the file says per row."""
+    as_json, as_npy = folder / f"{stem}_labels.json", folder / f"{stem}_labels.npy"
+    if as_json.exists():
+        counts = _read_json(as_json).get("token_counts") if isinstance(_read_json(as_json), dict) else None
+        return _plain_list(as_json, "labels"), as_json, {"token_counts": None if counts is None else tuple(counts)}
+    if as_npy.exists():
+        return _map(as_npy, stem).ravel().tolist(), as_npy, {}
+    raise MissingError(
+        f"{as_json} is missing (and so is {as_npy.name}). Write one label per row of {stem}_activations.npy as "
+        '{"labels": [...]}, or run the extraction that made the activations again.'
+    )
+
+
+def _plain_list(path: Path, key: str) -> list[Any]:
+    value = _read_json(path)
+    found = value.get(key) if isinstance(value, dict) else value
+    if not isinstance(found, list):
+        raise UsageError(f'{path} holds no list of {key}. Write {{"{key}": [...]}}.')
+    return found
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is not valid JSON ({error}). Write it again.") from error
+
+
+def check_finite(table: FeatureTable, where: str) -> None:
+    """Look at all values once.
+
+    Raises:
+        UsageError: one of them is not finite; its row is named.
+    """
+    for start in range(0, table.values.shape[0], _BLOCK):
+        bad = ~np.isfinite(_dense(table.values[start : start + _BLOCK])).all(axis=1)
+        if bad.any():
+            raise UsageError(
+                f"{where} has a value that is not finite in row {start + int(np.argmax(bad))}. Extract that text again, in "
+                "float32 or bfloat16: float16 overflows at 65504."
+            )
+
+
+def join(tables: Sequence[FeatureTable]) -> Any:
+    """All rows below each other in float64: a sparse array when few values are not 0, else a plain one.
+
+    Raises:
+        UsageError: sets of unequal width.
+    """
+    first = tables[0]
+    for table in tables:
+        if table.n_features != first.n_features:
+            raise UsageError(
+                f"set `{table.name}` has {table.n_features:,} features and `{first.name}` has {first.n_features:,}. "
+                "Extract both from the same layer with the same SAE."
+            )
+    blocks = [block for table in tables for block in _blocks(table)]
+    n_stored = sum(block.nnz for block in blocks)
+    joined = sparse.vstack(blocks, format="csr")
+    return joined if n_stored < SPARSE_BELOW * np.prod(joined.shape) else joined.toarray()
+
+
+def _blocks(table: FeatureTable):
+    """The rows in sparse blocks, so that a memory map is never held whole in memory twice."""
+    for start in range(0, table.values.shape[0], _BLOCK):
+        yield sparse.csr_array(table.values[start : start + _BLOCK], dtype=np.float64)
+
+
+def _dense(block: Any) -> FeatureRows:
+    return block.toarray() if sparse.issparse(block) else np.asarray(block)
