@@ -33,7 +33,7 @@ class Logistic:
     directions: Tensor
     intercepts: Tensor
     decrements: Tensor
-    point: _Point
+    point: Point
 
     @property
     def converged(self) -> Tensor:
@@ -41,7 +41,7 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """Where the search stands: `w` (row coefficients when wide), intercept, scores, |w|^2."""
 
     w: Tensor
@@ -49,12 +49,12 @@ class _Point:
     scores: Tensor
     square: Tensor
 
-    def at(self, layers: Tensor) -> _Point:
-        return _Point(self.w[layers], self.intercept[layers], self.scores[layers], self.square[layers])
+    def at(self, layers: Tensor) -> Point:
+        return Point(self.w[layers], self.intercept[layers], self.scores[layers], self.square[layers])
 
 
 def solve_logistic(
-    rows: Rows, labels: Tensor, *, penalty_c: float = 1.0, intercept: bool = True, start: _Point | None = None
+    rows: Rows, labels: Tensor, *, penalty_c: float = 1.0, intercept: bool = True, start: Point | None = None
 ) -> Logistic:
     """The unique minimiser per layer; with an intercept, centring rows beforehand changes the intercept only.
 
@@ -65,14 +65,14 @@ def solve_logistic(
     side = rows.gram if rows.wide else rows.values
     size = n_rows if rows.wide else d_model
     zeros = rows.values.new_zeros
-    none = _Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
+    none = Point(zeros(n_layers, size), zeros(n_layers), zeros(n_layers, n_rows), zeros(n_layers))
     point = (none if start is None else start).at(torch.arange(n_layers, device=side.device))
     decrements = torch.full((n_layers,), float("inf"), dtype=torch.float64, device=side.device)
     active, held = torch.arange(n_layers, device=side.device), side
     for _ in range(MAX_STEPS):
         here, wanted = point.at(active), targets[active]
         step, decrement = (_wide_step if rows.wide else _tall_step)(held, here, wanted, penalty_c, intercept)
-        moved, progress = _search(here, step, decrement, wanted, penalty_c)
+        moved, progress = search(here, step, decrement, wanted, penalty_c)
         for whole, part in zip(vars(point).values(), vars(moved).values(), strict=True):
             whole[active] = part
         decrements[active] = decrement
@@ -85,7 +85,7 @@ def solve_logistic(
     return Logistic(directions, point.intercept, decrements, point)
 
 
-def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float, free_level: bool) -> tuple[_Point, Tensor]:
+def _wide_step(gram: Tensor, here: Point, targets: Tensor, c: float, free_level: bool) -> tuple[Point, Tensor]:
     """The Newton step in row coefficients; `square` of the step holds |step|^2."""
     chance = torch.sigmoid(here.scores)
     root = (c * chance * (1 - chance)).sqrt()
@@ -99,10 +99,10 @@ def _wide_step(gram: Tensor, here: _Point, targets: Tensor, c: float, free_level
     w = free - pull * intercept[:, None]
     scores_w = (gram @ w[..., None]).squeeze(-1)
     decrement = (lack * scores_w).sum(-1) - (c * (chance - targets)).sum(-1) * intercept
-    return _Point(w, intercept, scores_w + intercept[:, None], (w * scores_w).sum(-1)), _root(decrement)
+    return Point(w, intercept, scores_w + intercept[:, None], (w * scores_w).sum(-1)), _root(decrement)
 
 
-def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float, free_level: bool) -> tuple[_Point, Tensor]:
+def _tall_step(values: Tensor, here: Point, targets: Tensor, c: float, free_level: bool) -> tuple[Point, Tensor]:
     """The Newton step in the coordinates of the rows."""
     chance = torch.sigmoid(here.scores)
     weight = c * chance * (1 - chance)
@@ -118,14 +118,14 @@ def _tall_step(values: Tensor, here: _Point, targets: Tensor, c: float, free_lev
     w = free - pull * intercept[:, None]
     scores_w = (values @ w[..., None]).squeeze(-1)
     decrement = (lack * w).sum(-1) - errors.sum(-1) * intercept
-    return _Point(w, intercept, scores_w + intercept[:, None], (w * w).sum(-1)), _root(decrement)
+    return Point(w, intercept, scores_w + intercept[:, None], (w * w).sum(-1)), _root(decrement)
 
 
 def _root(decrement: Tensor) -> Tensor:
     return decrement.clamp_min(0.0).sqrt()
 
 
-def _search(here: _Point, step: _Point, decrement: Tensor, targets: Tensor, c: float) -> tuple[_Point, Tensor]:
+def search(here: Point, step: Point, decrement: Tensor, targets: Tensor, c: float | Tensor) -> tuple[Point, Tensor]:
     """Move each layer to the lowest point along its step; layers that cannot fall further stay where they are.
 
     On separable rows full steps are too short for many iterations; the exact minimum costs a few passes over the scores.
@@ -143,7 +143,7 @@ def _search(here: _Point, step: _Point, decrement: Tensor, targets: Tensor, c: f
             break
         length = torch.where(falls, length, length / 2)
     length = torch.where(falls, length, 0.0)
-    moved = _Point(
+    moved = Point(
         here.w + length[:, None] * step.w,
         here.intercept + length * step.intercept,
         here.scores + length[:, None] * step.scores,
@@ -152,22 +152,22 @@ def _search(here: _Point, step: _Point, decrement: Tensor, targets: Tensor, c: f
     return moved, falls
 
 
-def _lowest(here: _Point, step: _Point, along: Tensor, targets: Tensor, c: float) -> Tensor:
+def _lowest(here: Point, step: Point, along: Tensor, targets: Tensor, c: float | Tensor) -> Tensor:
     """Step lengths near the minimum of the objective along the step: Newton in one dimension, at most quadrupling."""
     length = torch.ones_like(along)
     for _ in range(_LINE_STEPS):
         chance = torch.sigmoid(here.scores + length[:, None] * step.scores)
-        slope = c * ((chance - targets) * step.scores).sum(-1) + along + length * step.square
-        bend = c * (chance * (1 - chance) * step.scores**2).sum(-1) + step.square
+        slope = (c * (chance - targets) * step.scores).sum(-1) + along + length * step.square
+        bend = (c * chance * (1 - chance) * step.scores**2).sum(-1) + step.square
         length = torch.minimum(torch.maximum(length - slope / bend, length / 4), length * 4)
     return torch.where(torch.isfinite(length), length, 1.0)
 
 
-def _cross(here: _Point, step: _Point, targets: Tensor, c: float, decrement: Tensor) -> Tensor:
+def _cross(here: Point, step: Point, targets: Tensor, c: float | Tensor, decrement: Tensor) -> Tensor:
     """Inner product of w and its step: the objective's slope along the step, less the slope of the losses."""
     errors = c * (torch.sigmoid(here.scores) - targets)
     return -(decrement**2) - (errors * step.scores).sum(-1)
 
 
-def _objective(scores: Tensor, square: Tensor, targets: Tensor, c: float) -> Tensor:
-    return c * (softplus(scores) - targets * scores).sum(-1) + square / 2
+def _objective(scores: Tensor, square: Tensor, targets: Tensor, c: float | Tensor) -> Tensor:
+    return (c * (softplus(scores) - targets * scores)).sum(-1) + square / 2
