@@ -22,7 +22,7 @@ from scipy import sparse
 from probeshift.arrays import Labels
 from probeshift.datasets.label_maps import label_truths
 from probeshift.errors import MissingError, StoreError, UsageError
-from probeshift.provenance import sha256_file
+from probeshift.provenance import sha256_file, sha256_json
 
 FeatureRows = Float[np.ndarray, "example feature"]
 
@@ -65,6 +65,15 @@ class FeatureTable:
     def n_features(self) -> int:
         return int(self.values.shape[1])
 
+    def only(self, rows: np.ndarray) -> FeatureTable:
+        """Some of the rows, by index."""
+        per_row = {
+            what: None if given is None else tuple(given[i] for i in rows)
+            for what, given in (("texts", self.texts), ("groups", self.groups), ("n_tokens", self.n_tokens))
+        }
+        chosen = sha256_json([self.fingerprint, [int(i) for i in rows]])
+        return FeatureTable(self.name, self.values[rows], self.labels[rows], chosen, **per_row)
+
 
 def read_cache(
     folder: Path, stem: str, *, name: str | None = None, labels: Mapping[str, bool] | None = None
@@ -85,13 +94,27 @@ def read_cache(
     words, source, about = _label_words(folder, stem)
     truths = label_truths(words, where=str(source), also=labels)
     texts_path = folder / f"{stem}_texts.json"
-    texts = _plain_list(texts_path, "texts") if texts_path.exists() else None
+    texts = read_texts(texts_path) if texts_path.exists() else None
     table = FeatureTable(
-        name or stem, values, truths, sha256_file(path), None if texts is None else tuple(map(str, texts)),
+        name or stem, values, truths, sha256_file(path), texts,
         n_tokens=about.get("token_counts"),
     )  # fmt: skip
     check_finite(table, str(path))
     return table
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """The texts of a json file: a list, or {"texts": [...]}.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: it holds no list.
+    """
+    if not path.exists():
+        raise MissingError(
+            f"{path} is missing. Write the texts of the rows there as a json list, or leave `texts:` out."
+        )
+    return tuple(map(str, _plain_list(path, "texts")))
 
 
 def _map(path: Path, stem: str) -> np.ndarray:

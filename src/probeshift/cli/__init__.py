@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
-from probeshift.cli import crossdata, datasets, models, positions, steer
+from probeshift.cli import crossdata, datasets, models, positions, steer, sweep
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
 
@@ -36,6 +36,7 @@ app.command("extract")(positions.extract)
 app.command("train")(positions.train)
 app.command("steer")(steer.steer)
 app.add_typer(crossdata.app, name="crossdata")
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from probeshift.probes.newton import Point, search
 
 GRADIENT = 1e-8  # |change of a training row's probability| <= GRADIENT / (2 sqrt(C)) at this norm
 MAX_STEPS = 100
-MAX_PRODUCTS = 500
+MAX_PRODUCTS = 2000
+_LOOK = 4  # products between two looks at the residual, which cost half a product
 TOGETHER = 16  # selections solved at once: enough to share the reading of rows, few enough to stay in cache
+_LEAST = 1e-12  # curvature of a row's loss, so that a row far on the wrong side still moves
 _CONSTANT = 1e-13  # variance relative to the mean square below which a feature is constant: rounding of the difference
 
 Members = Bool[np.ndarray, "probe example"]
@@ -70,6 +73,14 @@ class _Rows:
 
     def at(self, probes: Tensor) -> _Rows:
         return _Rows(self.values, self.turned, self.means[probes], self.scales[probes])
+
+    @cached_property
+    def squares(self) -> Tensor:
+        """Squared norms [probe, example] of the rows."""
+        weight = self.scales**-2
+        shift = self.means * weight
+        norms = _product(_squared(self.values), weight) - 2 * _product(self.values, shift)
+        return (norms + (self.means * shift).sum(-1, keepdim=True)).clamp_min(0.0)
 
     def times(self, w: Tensor) -> Tensor:
         """Inner products [probe, example] of the rows with w [probe, feature]."""
@@ -114,8 +125,8 @@ def _solve(values: Any, turned: Any, targets: Tensor, selected: Tensor, penalty_
     rows = _Rows(values, turned, *_standardisation(values, turned, selected))
     c = penalty_c * selected
     zeros = rows.means.new_zeros
-    n_probes, n_features = rows.means.shape
-    point = Point(zeros(n_probes, n_features), zeros(n_probes), zeros(selected.shape), zeros(n_probes))
+    n_probes = len(selected)
+    point = Point(zeros(selected.shape), zeros(n_probes), zeros(selected.shape), zeros(n_probes))
     gradients, first = torch.full((2, n_probes), float("inf"), dtype=torch.float64)
     active = torch.arange(n_probes)
     for count in range(MAX_STEPS):
@@ -134,14 +145,14 @@ def _solve(values: Any, turned: Any, targets: Tensor, selected: Tensor, penalty_
         active = active[going & progress]
         if not len(active):
             break
-    directions = point.w / rows.scales
+    directions = rows.combine(point.w) / rows.scales
     biases = point.intercept - (rows.means * directions).sum(-1)
     return tuple(x.numpy() for x in (directions, biases, rows.means, rows.scales, gradients))
 
 
 @dataclass(frozen=True)
 class _System:
-    """The Newton system at a point with the intercept eliminated: (I + R' S R) w = `lack`, R the rows centred by weight."""
+    """The Newton system at a point, in row coefficients: (I + S^2 K) da + S^2 db = q, sum(da) = 0, K = R R', R the rows."""
 
     rows: _Rows
     weight: Tensor
@@ -151,53 +162,80 @@ class _System:
     @classmethod
     def of(cls, rows: _Rows, here: Point, targets: Tensor, c: Tensor) -> _System:
         chance = torch.sigmoid(here.scores)
-        weight, errors = c * chance * (1 - chance), c * (chance - targets)
-        share = errors.sum(-1, keepdim=True) / weight.sum(-1, keepdim=True)
-        return cls(rows, weight, errors, -(here.w + rows.combine(errors - weight * share)))
+        errors = c * (chance - targets)
+        return cls(rows, c * (chance * (1 - chance)).clamp_min(_LEAST), errors, -(here.w + errors))
 
     @property
     def size(self) -> Tensor:
         """What the Newton decrement is at most: the norm of the gradient, that of the intercept in units of its curvature."""
-        return ((self.lack**2).sum(-1) + self.errors.sum(-1) ** 2 / self.weight.sum(-1)).sqrt()
-
-    def times(self, w: Tensor) -> Tensor:
-        scores = self.rows.times(w)
-        mean = (self.weight * scores).sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True)
-        return w + self.rows.combine(self.weight * (scores - mean))
+        total, curvature = self.errors.sum(-1), self.weight.sum(-1)
+        without_intercept = self.rows.combine(self.lack + self.weight * (total / curvature)[:, None])
+        return ((without_intercept**2).sum(-1) + total**2 / curvature).sqrt()
 
     def step(self, precision: Tensor) -> tuple[Point, Tensor]:
-        """The step to a relative residual of `precision`, and the root of the objective's fall along it to first order."""
-        w = _conjugate_gradients(self.times, self.lack, precision)
-        scores = self.rows.times(w)
-        intercept = -(self.errors.sum(-1) + (self.weight * scores).sum(-1)) / self.weight.sum(-1)
-        share = self.errors.sum(-1) / self.weight.sum(-1)
-        slope = (self.lack * w).sum(-1) - share * (self.weight * scores).sum(-1) - self.errors.sum(-1) * intercept
-        return Point(w, intercept, scores + intercept[:, None], (w * w).sum(-1)), slope.clamp_min(0.0).sqrt()
+        """A step of that relative precision, and the root of the objective's fall along it to first order.
+
+        With da = S t the system is (I + Q S K S Q) t = Q q / S, Q the projection that keeps sum(S t) = 0: symmetric, and the
+        weights of rows, orders of magnitude apart, are on the diagonal, which preconditions it. Its residual r stands for the
+        residual R' S r of the step itself, which is what has to be small: with more rows than features most of r is nothing.
+        """
+        root = self.weight.sqrt()
+        unit = root / root.norm(dim=-1, keepdim=True)
+
+        def keep(t: Tensor) -> Tensor:
+            return t - unit * (unit * t).sum(-1, keepdim=True)
+
+        t = _conjugate_gradients(
+            lambda t: t + keep(root * self.rows.times(self.rows.combine(root * t))),
+            keep(torch.where(root > 0, self.lack / root, 0.0)),
+            lambda r: keep(r / (1 + self.weight * self.rows.squares)),
+            lambda r: self.rows.combine(root * r).norm(dim=-1),
+            precision,
+        )
+        w = root * t
+        scores = self.rows.times(self.rows.combine(w))
+        intercept = (self.lack - self.weight * scores).sum(-1) / self.weight.sum(-1)
+        slope = (self.lack * scores).sum(-1) - self.errors.sum(-1) * intercept
+        return Point(w, intercept, scores + intercept[:, None], (w * scores).sum(-1)), slope.clamp_min(0.0).sqrt()
 
 
-def _conjugate_gradients(times: Callable[[Tensor], Tensor], right: Tensor, precision: Tensor) -> Tensor:
-    """w with times(w) = right for several systems at once, each to its own relative residual."""
-    w, residual = torch.zeros_like(right), right.clone()
-    search_for, square = residual.clone(), (residual**2).sum(-1)
-    enough = square * precision**2
-    for _ in range(MAX_PRODUCTS):
-        open_ = square > enough
-        if not open_.any():
-            break
-        image = times(search_for)
-        length = torch.where(open_, square / (search_for * image).sum(-1), 0.0)[:, None]
-        w, residual = w + length * search_for, residual - length * image
-        before, square = square, torch.where(open_, (residual**2).sum(-1), square)
-        search_for = residual + torch.where(open_, square / before, 0.0)[:, None] * search_for
-    return w
+def _conjugate_gradients(
+    times: Callable[[Tensor], Tensor],
+    right: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    size: Callable[[Tensor], Tensor],
+    precision: Tensor,
+) -> Tensor:
+    """z with times(z) = right for several systems at once, each until the `size` of its residual has shrunk to `precision`."""
+    z, residual = torch.zeros_like(right), right.clone()
+    ahead = precondition(residual)
+    product = (residual * ahead).sum(-1)
+    enough = size(residual) * precision
+    open_ = product > 0
+    for count in range(1, MAX_PRODUCTS + 1):
+        image = times(ahead)
+        length = torch.where(open_, product / (ahead * image).sum(-1), 0.0)[:, None]
+        z, residual = z + length * ahead, residual - length * image
+        if count % _LOOK == 0:
+            open_ = open_ & (size(residual) > enough)
+            if not open_.any():
+                break
+        scaled, before = precondition(residual), product
+        product = torch.where(open_, (residual * scaled).sum(-1), before)
+        ahead = scaled + torch.where(open_, product / before, 0.0)[:, None] * ahead
+    return z
 
 
 def _standardisation(values: Any, turned: Any, selected: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [probe, feature] of the selected rows; 1 where a feature is constant."""
     share = selected / selected.sum(-1, keepdim=True)
-    means, squares = _product(turned, share), _product(turned.power(2) if sparse.issparse(turned) else turned**2, share)
+    means, squares = _product(turned, share), _product(_squared(turned), share)
     variance = squares - means**2
     return means, torch.where(variance > _CONSTANT * squares, variance, 1.0).sqrt()
+
+
+def _squared(values: Any) -> Any:
+    return values.power(2) if sparse.issparse(values) else values**2
 
 
 def _product(values: Any, vectors: Tensor) -> Tensor:

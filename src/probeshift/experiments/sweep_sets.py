@@ -1,0 +1,92 @@
+"""The sets of a sweep, read from wherever their settings say: the study's cache, activation stores, or texts through a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
+from probeshift.errors import UsageError
+from probeshift.experiments.sweep_settings import SetSettings, SweepSettings
+from probeshift.feature_tables import FeatureTable, check_finite, read_cache, read_texts
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SweepInputs:
+    """Sources and tests as given; near-duplicates across them are still in."""
+
+    sources: tuple[FeatureTable, ...]
+    tests: tuple[FeatureTable, ...]
+
+
+def read_sets(settings: SweepSettings, on_progress: Progress | None = None) -> SweepInputs:
+    """All sets, checked.
+
+    Raises:
+        MissingError: a file is not there.
+        UsageError: a set that cannot be used.
+    """
+    every = [*settings.sources, *settings.tests]
+    tables = []
+    for done, one in enumerate(every):
+        tables.append(_read(one, settings))
+        if on_progress:
+            on_progress("reading sets", done + 1, len(every))
+    sources = _with_duplicate_groups(tables[: len(settings.sources)])
+    return SweepInputs(tuple(sources), tuple(tables[len(settings.sources) :]))
+
+
+def _read(one: SetSettings, settings: SweepSettings) -> FeatureTable:
+    if one.cache is not None:
+        table = read_cache(settings.cache, one.cache, name=one.name, labels=settings.labels)
+    elif one.store is not None:
+        table = _from_store(one.name, one.store, settings)
+    else:
+        raise UsageError(f"set `{one.name}`: texts are not read through a model yet. Give `cache:` or `store:`.")
+    return replace(table, texts=read_texts(one.texts)) if one.texts else table
+
+
+def _from_store(name: str, folder: Path, settings: SweepSettings) -> FeatureTable:
+    from probeshift.activations import ActivationStore
+
+    if settings.layer is None:
+        raise UsageError(f"set `{name}` is an activation store: say which `layer:` of it to read.")
+    store = ActivationStore.open(folder)
+    rows = store.rows
+    named = rows["entity"] if rows["entity"].notna().all() else rows["group"]
+    table = FeatureTable(
+        name,
+        store.read(settings.layer, settings.position),
+        store.labels,
+        f"{store.plan['plan_id']}:{settings.layer}:{settings.position}",
+        texts=tuple(rows["text"]),
+        groups=tuple(map(str, named)) if named.notna().all() else None,
+        n_tokens=tuple(map(int, rows["n_tokens"])),
+    )
+    check_finite(table, str(folder))
+    return table
+
+
+def _with_duplicate_groups(tables: Sequence[FeatureTable]) -> list[FeatureTable]:
+    """Sources whose texts are known and that have no groups: near-duplicates, also across sources, become one group."""
+    chosen = [t for t in tables if t.texts is not None and t.groups is None]
+    texts = [text for table in chosen for text in table.texts or ()]
+    pairs = near_duplicates(texts)
+    if not pairs:
+        return list(tables)
+    names = iter(f"duplicates of {leader}" for leader in duplicate_groups(len(texts), pairs))
+    named = {t.name: tuple(next(names) for _ in t.labels) for t in chosen}
+    return [replace(t, groups=named[t.name]) if t.name in named else t for t in tables]
+
+
+def without_rows(tables: Sequence[FeatureTable], rows: dict[str, list[int]]) -> tuple[FeatureTable, ...]:
+    """The tables without the given rows of each."""
+    return tuple(
+        table.only(np.setdiff1d(np.arange(len(table.labels)), rows[table.name])) if rows.get(table.name) else table
+        for table in tables
+    )

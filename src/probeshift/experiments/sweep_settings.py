@@ -1,0 +1,178 @@
+"""The settings of a sweep: named sources, named tests, steps. A YAML file holds them; a misspelt key is refused with the nearest."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from probeshift.errors import UsageError, nearest
+from probeshift.experiments.inputs import Settings
+
+
+class SetSettings(Settings):
+    """One named set of labelled rows; exactly one of `cache`, `store`, `dataset` and `table` says where it is."""
+
+    name: str
+    """What results call it."""
+    cache: str | None = None
+    """Stem of its files in the cache folder: <stem>_activations.npy and <stem>_labels.json or .npy."""
+    store: Path | None = None
+    """Folder of an activation store; `layer` and `position` say what is read."""
+    dataset: str | None = None
+    """Name of a dataset (see `probeshift datasets`), read with the sweep's model."""
+    table: Path | None = None
+    """Your own table with `text` and `label` columns, or a json file with {samples: [...]}, read with the sweep's model."""
+    texts: Path | None = None
+    """Texts of the rows of a cache or store, as a json list, for finding near-duplicates."""
+    limit: int | None = None
+    """Most questions of a dataset."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SetSettings:
+        given = [k for k in ("cache", "store", "dataset", "table") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"set `{self.name}` needs exactly one of cache, store, dataset and table, has {given or 'none'}"
+            )
+        return self
+
+
+class SourceSettings(SetSettings):
+    """A set probes are trained on."""
+
+    held_out: float | None = None
+    """Share of its rows that no probe is trained on and all are tested on; without it the sweep's."""
+
+
+class TestSettings(SetSettings):
+    """A set no probe is trained on."""
+
+    shifted: bool = True
+    """false: from the distribution the sweep begins with, which gaps are measured from."""
+
+
+class StepSettings(Settings):
+    """A step: the sources it adds to those before it."""
+
+    name: str
+    """Names the step's files."""
+    add: tuple[str, ...]
+    """Sources added."""
+
+
+class SweepSettings(Settings):
+    """A whole sweep. Saved beside its results."""
+
+    title: str = "Distribution sweep"
+    """Said above figures and report."""
+    cache: Path = Path("cache/layer_40")
+    """Folder of cached activations."""
+    model: str | None = None
+    """Model of the activations: a label for cached ones; datasets and tables are read with it."""
+    layer: int | None = None
+    """Layer (0-based block whose output is read)."""
+    position: str = "last"
+    """Token position or pooling."""
+    sources: tuple[SourceSettings, ...]
+    tests: tuple[TestSettings, ...] = ()
+    steps: tuple[StepSettings, ...]
+    labels: dict[str, bool] = Field(default_factory=dict)
+    """What labels mean beside the shipped map: 1 the behaviour, 0 not."""
+    held_out: float = 0.2
+    """Share of a source's rows that no probe is trained on."""
+    control: str | None = None
+    """Test set whose negatives freeze thresholds; without it the step's own training negatives, scored out of fold."""
+    penalty_c: float = 10.0
+    """scikit-learn's C: larger is weaker regularisation."""
+    folds: int = 5
+    """Folds of cross-validation."""
+    repeats: int = 3
+    """How often folds are drawn anew."""
+    subsets: bool = True
+    """Also fit every subset of sources (of all but one, above six sources)."""
+    size_draws: int = 3
+    """Draws of size-matched mixtures per step; 0 for none."""
+    remove_near_duplicates: bool = False
+    """Leave out training rows that nearly repeat a test text."""
+    fpr: tuple[float, ...] = (0.01, 0.05)
+    """Target false positive rates."""
+    n_resamples: int = 1000
+    """Bootstrap resamples behind each interval."""
+    seed: int = 42
+    """Seed of everything random: cuts, folds, draws, resamples."""
+    output_dir: Path = Path("results/distribution_sweep")
+    """Where results go."""
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> SweepSettings:
+        names = [s.name for s in (*self.sources, *self.tests)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sets are called `{name}`")
+        if not self.steps:
+            raise ValueError("there are no steps")
+        added: list[str] = []
+        for step in self.steps:
+            for name in step.add:
+                if name not in [s.name for s in self.sources]:
+                    raise ValueError(
+                        f"step `{step.name}` adds the unknown source `{name}`. {nearest(name, [s.name for s in self.sources])}"
+                    )
+                if name in added:
+                    raise ValueError(f"step `{step.name}` adds `{name}` a second time")
+                added.append(name)
+        if self.control is not None and self.control not in [t.name for t in self.tests]:
+            raise ValueError(
+                f"control `{self.control}` is no test set. {nearest(self.control, [t.name for t in self.tests])}"
+            )
+        return self
+
+
+def read_sweep(path: Path | None, **given: Any) -> SweepSettings:
+    """The settings of a YAML file (without one: the study's four steps), with `given` values over them.
+
+    Paths in the file are relative to where the command runs.
+
+    Raises:
+        UsageError: no such file, not YAML, or a key or value that is not valid; the nearest valid key is named.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8") if path else bundled_sweep()
+        values = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise UsageError(f"config {path} does not exist. Without --config the study's four steps are run.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"config {path} cannot be read as YAML ({error}).") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"config {path} holds no settings. Begin with `sources:` and `steps:`.")
+    try:
+        return SweepSettings.model_validate({**values, **given})
+    except ValidationError as error:
+        raise UsageError(_sentence(path, error)) from None
+
+
+def bundled_sweep() -> str:
+    """The configuration of the study, as text."""
+    return resources.files("probeshift.experiments").joinpath("sweeps/document.yaml").read_text(encoding="utf-8")
+
+
+def _sentence(path: Path | None, error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"config {path}: unknown key `{where}`. {nearest(str(first['loc'][-1]), _keys(first['loc']))}"
+    if first["type"] == "missing":
+        return f"config {path}: key `{where}` is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"config {path}: {where + ': ' if where else ''}{message}."
+
+
+def _keys(loc: tuple[int | str, ...]) -> list[str]:
+    """The valid keys beside the last part of a location."""
+    inner: dict[str, type[BaseModel]] = {"sources": SourceSettings, "tests": TestSettings, "steps": StepSettings}
+    return list((inner[str(loc[0])] if len(loc) > 1 else SweepSettings).model_fields)

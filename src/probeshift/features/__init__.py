@@ -1,0 +1,1 @@
+"""Sparse-autoencoder encoders, loaded by file format."""

@@ -1,0 +1,229 @@
+"""The tables of a sweep as text, in the order of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from probeshift.report.tables import Table
+
+_NONE = "–"
+
+
+def sweep_tables(found: Mapping[str, Any]) -> Iterator[Table]:
+    """Tables of text, in the order of the report."""
+    yield _sources_table(found)
+    yield _training_table(found)
+    yield _auroc_table(found)
+    for number in range(len(found["fpr"])):
+        yield _detection_table(found, number)
+    for number in range(len(found["fpr"])):
+        yield _recall_table(found, number)
+    yield _calibration_table(found)
+    yield _gains_table(found)
+    yield _gap_table(found)
+    if found["size_matched"]:
+        yield _size_table(found)
+    if found["leave_one_out"]:
+        yield _left_out_table(found)
+    if found["marginal"]["gains"]:
+        yield _marginal_table(found)
+
+
+def _sources_table(found: Mapping[str, Any]) -> Table:
+    copies: dict[str, list[str]] = {}
+    for row in found["duplicates"]:
+        n = row["n_train_rows"]
+        copies.setdefault(row["source"], []).append("not known" if n is None else f"{n} with {row['test']}")
+    rows = [
+        (a["set"], f"{a['n_rows']:,}", f"{a['active_per_row']:,.0f}", f"{a['share_active']:.1%}",
+         f"{a['mean_size']:.3g}", f"{a['largest']:.3g}",
+         ", ".join(a["mismatch"]).replace("_", " ") or "no", "; ".join(dict.fromkeys(copies.get(a["set"], [_NONE]))))
+        for a in found["activity"]
+    ]  # fmt: skip
+    columns = (
+        "set",
+        "rows",
+        "active features",
+        "share",
+        "mean size",
+        "largest",
+        "over 3x from first",
+        "near-copies in training",
+    )
+    return "Before any probe: are the sets extracted alike, and apart?", columns, rows
+
+
+def _training_table(found: Mapping[str, Any]) -> Table:
+    rows = []
+    for s in found["step_values"]:
+        cv = _NONE if s["cv_auroc_mean"] is None else f"{s['cv_auroc_mean']:.3f} ± {s['cv_auroc_std']:.3f}"
+        association = s["source_predicts_label"]
+        rows.append((f"{s['step']} {s['name']}", f"{s['n_training_samples']:,}", f"{sum(s['training_positives'].values()):,}", cv,
+                     f"{s['train_accuracy']:.3f}", _shown(association["cramers_v"]), _shown(association["source_only_auroc"])))  # fmt: skip
+    columns = (
+        "step",
+        "training rows",
+        "positive",
+        "CV AUROC, mean ± sd of folds",
+        "train accuracy",
+        "Cramér's V",
+        "source-only AUROC",
+    )
+    return "Training", columns, rows
+
+
+def _by_set(found: Mapping[str, Any], cell: Any) -> Table:
+    """Sets down, steps across."""
+    steps = found["step_values"]
+    names = list(steps[0]["evaluation"])
+    first = [steps[-1]["evaluation"][name] for name in names]
+    rows = [
+        (name, f"{v['af_samples']:,} / {v['n_samples']:,}", *(cell(s["evaluation"][name]) for s in steps))
+        for name, v in zip(names, first, strict=True)
+    ]
+    return "", ("set", "positive / n", *(f"{s['step']} {s['name']}" for s in steps)), rows
+
+
+def _auroc_table(found: Mapping[str, Any]) -> Table:
+    def cell(v: Mapping[str, Any]) -> str:
+        mark = " *" if v["source_trained_on"] else ""
+        return (
+            _why(v["auroc_reason"]) if v["auroc"] is None else f"{v['auroc']:.3f} {_interval(v['auroc_ci'])}"
+        ) + mark
+
+    return ("AUROC with 95 % intervals (* rows of the same source are in training)", *_by_set(found, cell)[1:])
+
+
+def _detection_table(found: Mapping[str, Any], number: int) -> Table:
+    """Detections at one target rate, and what they cost in false positives."""
+    last = found["step_values"][-1]
+
+    def cell(v: Mapping[str, Any]) -> str:
+        if not v.get("detection"):
+            return _NONE
+        at = v["detection"][number]
+        hit, false = at["detected"] or {"reason": at.get("reason")}, at["false_positives"] or {}
+        return f"{_percent(hit)}; false {_percent(false)}" if false.get("value") is not None else _percent(hit)
+
+    title = f"Detected at a threshold with {last['thresholds'][number]['target_fpr']:.0%} false positives on {last['control']}"
+    return (title, *_by_set(found, cell)[1:])
+
+
+def _recall_table(found: Mapping[str, Any], number: int) -> Table:
+    def cell(v: Mapping[str, Any]) -> str:
+        return _percent(v["recall_at_fpr"][number]) if v.get("recall_at_fpr") else _NONE
+
+    title = f"Recall at {found['step_values'][-1]['thresholds'][number]['target_fpr']:.0%} false positives on the set's own negatives"
+    return (title, *_by_set(found, cell)[1:])
+
+
+def _calibration_table(found: Mapping[str, Any]) -> Table:
+    def cell(v: Mapping[str, Any]) -> str:
+        return f"{v['brier']:.3f} / {v['calibration_error']:.3f}" if "brier" in v else _NONE
+
+    return ("Calibration of the probabilities: Brier score / expected calibration error", *_by_set(found, cell)[1:])
+
+
+def _gains_table(found: Mapping[str, Any]) -> Table:
+    rows = [
+        (f"{g['from']} -> {g['to']}", g["set"], g["measure"], _change(g["difference"], g.get("ci")),
+         _shown(g.get("p")), _shown(g.get("p_holm")), _change(g.get("per_1000"), g.get("per_1000_ci")),
+         _why(g["reason"]) if g.get("reason") else "")
+        for g in found["gains"]
+    ]  # fmt: skip
+    return (
+        "Gain of each step, paired on the same rows",
+        ("step", "set", "of", "gain", "p", "p (Holm)", "per 1,000 rows", ""),
+        rows,
+    )
+
+
+def _gap_table(found: Mapping[str, Any]) -> Table:
+    rows = [
+        (str(g["step"]), g["in_distribution"] or _NONE, _change(g["mean"], g.get("ci")),
+         f"{g['n_defined']} of {g['n_sets']}", f"{g['worst']} {g['sets'][g['worst']]['gap']:+.3f}" if g.get("worst") else _NONE)
+        for g in found["gaps"]
+    ]  # fmt: skip
+    return (
+        "Gap: AUROC in distribution less AUROC on shifted sets",
+        ("step", "in distribution", "mean gap", "sets defined", "worst"),
+        rows,
+    )
+
+
+def _size_table(found: Mapping[str, Any]) -> Table:
+    rows = [
+        (str(r["step"]), r["set"], f"{r['n_rows']:,} x {r['n_draws']}",
+         _shown(r["first_step"]), _shown(r["size_matched"]), _shown(r["full"]),
+         _change(r["more_sources"], r["more_sources_ci"]),
+         _signed(r["more_rows"]))
+        for r in found["size_matched"]
+    ]  # fmt: skip
+    columns = ("step", "set", "rows x draws", "first step", "same size", "all rows", "more sources", "more rows")
+    return "More sources or more rows? AUROC of mixtures as large as the first step", columns, rows
+
+
+def _left_out_table(found: Mapping[str, Any]) -> Table:
+    rows = [
+        (r["left_out"], f"{r.get('n_positive', 0):,} / {r.get('n', 0):,}",
+         _why(r["reason"]) if r["auroc"] is None else f"{r['auroc']:.3f} {_interval(r['ci'])}",
+         "; ".join(f"{d['target_fpr']:.0%}: {_percent(d['detected'])}" for d in r.get("detection", ())))
+        for r in found["leave_one_out"]
+    ]  # fmt: skip
+    return (
+        "Trained on all sources but one, tested on all rows of that one",
+        ("left out", "positive / n", "AUROC", "detected"),
+        rows,
+    )
+
+
+def _marginal_table(found: Mapping[str, Any]) -> Table:
+    places = found["marginal"]["by_place"]
+    n = len(places)
+    rows = [
+        (g["source"], _signed(g["shapley"]), _signed(g["add_last"]), f"{_signed(g['lowest'])} to {_signed(g['highest'])}",
+         f"{g['n_pairs']} of {g['n_pairs_in_all']}", *(_signed(x) for x in places[g["source"]]))
+        for g in found["marginal"]["gains"]
+    ]  # fmt: skip
+    columns = (
+        "source",
+        "on average",
+        "added last",
+        "lowest to highest",
+        "pairs",
+        *(f"added {i + 1}." for i in range(n)),
+    )
+    return f"What each source adds to the mean AUROC over {', '.join(found['marginal']['over'])}", columns, rows
+
+
+def _change(value: float | None, ci: Any) -> str:
+    """A signed value with its interval."""
+    return _NONE if value is None else f"{value:+.3f} {_interval(ci)}"
+
+
+def _shown(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return _NONE if value is None else f"{value:+.3f}"
+
+
+def _interval(ci: Any) -> str:
+    return _NONE if not ci else f"[{ci[0]:.3f}, {ci[1]:.3f}]"
+
+
+def _percent(rate: Mapping[str, Any]) -> str:
+    if rate.get("value") is None:
+        return _why(rate.get("reason"))
+    bounds = f" [{rate['low']:.1%}, {rate['high']:.1%}]" if rate.get("low") is not None else ""
+    return f"{rate['value']:.1%}{bounds}"
+
+
+def _why(reason: Any) -> str:
+    """A reason in few words: `not_resolvable:90_of_300_negatives` is "too few negatives (90 of 300)"."""
+    words = str(reason or _NONE).replace("_", " ")
+    if words.startswith("not resolvable:"):
+        return f"too few negatives ({words.split(':')[1].removesuffix(' negatives')})"
+    return words.replace("single class:", "all ")

@@ -1,0 +1,157 @@
+"""What may and what may not be concluded, in plain sentences made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+STRONG_ASSOCIATION = 0.3  # Cramér's V from which a source is said to give its label away
+
+
+def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Sentences under `may` and `may_not`; `found` is the whole comparison."""
+    may_not = [
+        *_parity(found),
+        *_leaks(found),
+        *_association(found),
+        *_one_class(found),
+        *_thresholds(found),
+        *_sizes(found),
+        *_means(found),
+    ]
+    return {"may": [*_gains(found), *_left_out(found), *_sources(found)], "may_not": [*may_not, *_always(found)]}
+
+
+def _gains(found: Mapping[str, Any]) -> Iterator[str]:
+    names = {s["step"]: s["name"] for s in found["step_values"]}
+    for name, first in found["first_gain"].items():
+        gains = [g for g in found["gains"] if g["set"] == name]
+        if first["step"] is not None:
+            gain = next(g for g in gains if g["to"] == first["step"])
+            trained = _trained_on(found, first["step"], name)
+            after = (
+                ", and rows of the same source are in training there: it is no longer an unseen distribution"
+                if trained
+                else ""
+            )
+            yield (
+                f"On {name}, step {first['step']} ({names[first['step']]}) is the first with a gain told from 0: {_what(gain)} "
+                f"{_signed(gain['difference'])} {_interval(gain.get('ci'))}, Holm p = {gain['p_holm']:.3g}{after}."
+            )
+        elif first["n_tested"]:
+            yield f"On {name}, no step has a gain that can be told from 0 ({first['n_tested']} tested)."
+        for step in first["losses"]:
+            loss = next(g for g in gains if g["to"] == step)
+            yield f"On {name}, step {step} ({names[step]}) loses: {_what(loss)} {_signed(loss['difference'])} {_interval(loss.get('ci'))}."
+
+
+def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    defined = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
+    if defined:
+        parts = ", ".join(f"{r['left_out']} {r['auroc']:.3f} {_interval(r['ci'])} (n = {r['n']})" for r in defined)
+        yield f"On a source that no training row came from, a probe trained on all others has AUROC: {parts}."
+
+
+def _sources(found: Mapping[str, Any]) -> Iterator[str]:
+    gains = [g for g in found["marginal"]["gains"] if g["shapley"] is not None]
+    if gains:
+        parts = ", ".join(
+            f"{g['source']} {_signed(g['shapley'])} ({g['n_pairs']} of {g['n_pairs_in_all']} pairs)" for g in gains
+        )
+        yield f"Averaged over all orders, sources add to the mean AUROC over {', '.join(found['marginal']['over'])}: {parts}."
+
+
+def _parity(found: Mapping[str, Any]) -> Iterator[str]:
+    for row in found["activity"]:
+        if row["mismatch"]:
+            ratios = ", ".join(
+                f"{what.replace('_', ' ')} {row['ratio_to_first'][what]:.2g} x" for what in row["mismatch"]
+            )
+            yield (
+                f"That results on {row['set']} show a distribution shift: its features are not at the level of "
+                f"{found['activity'][0]['set']} ({ratios}). Extract both the same way first."
+            )
+
+
+def _leaks(found: Mapping[str, Any]) -> Iterator[str]:
+    unknown = sorted({row["test"] for row in found["duplicates"] if row["n_train_rows"] is None})
+    if unknown:
+        yield f"That {', '.join(unknown)} is free of copies of training rows: texts are not known. Give `texts:` in the config."
+    for row in found["duplicates"]:
+        if row["n_train_rows"]:
+            what = (
+                "were left out"
+                if found["duplicates_removed"]
+                else "are in training; remove_near_duplicates: true leaves them out"
+            )
+            yield (
+                f"That {row['test']} was never seen: {row['n_train_rows']} rows of {row['source']} nearly repeat "
+                f"{row['n_test_rows']} of its texts (up to {row['most_similar']:.0%} of word trigrams) and {what}."
+            )
+
+
+def _association(found: Mapping[str, Any]) -> Iterator[str]:
+    for step in found["step_values"]:
+        association = step["source_predicts_label"]
+        if association["cramers_v"] is not None and association["cramers_v"] >= STRONG_ASSOCIATION:
+            yield (
+                f"That the probe of step {step['step']} tells the behaviour and not the source: in its training rows the source alone "
+                f"ranks labels with AUROC {association['source_only_auroc']:.2f} (Cramér's V {association['cramers_v']:.2f})."
+            )
+
+
+def _one_class(found: Mapping[str, Any]) -> Iterator[str]:
+    last = found["step_values"][-1]["evaluation"]
+    for name, values in last.items():
+        if (values.get("auroc_reason") or "").startswith("single_class"):
+            yield (
+                f"Anything about ranking on {name}: all its {values['n_samples']} rows are of one class, so it has no AUROC and its "
+                "accuracy would be a detection rate. Read its detections, together with the false positive rate they cost."
+            )
+
+
+def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
+    last = found["step_values"][-1]
+    for at in last["thresholds"]:
+        if at["reason"]:
+            yield f"Detections at {at['target_fpr']:.0%} false positives: {last['control']} has too few negatives ({at['fpr']['n']})."
+
+
+def _sizes(found: Mapping[str, Any]) -> Iterator[str]:
+    unclear = [
+        r for r in found["size_matched"]
+        if r["more_sources"] is not None and not (r["more_sources_ci"] and (r["more_sources_ci"][0] > 0 or r["more_sources_ci"][1] < 0))
+    ]  # fmt: skip
+    for name in dict.fromkeys(r["set"] for r in unclear):
+        steps = ", ".join(str(r["step"]) for r in unclear if r["set"] == name)
+        yield (
+            f"That more sources, rather than more rows, make a difference on {name} at step {steps}: "
+            "at equal size the interval includes 0."
+        )
+
+
+def _means(found: Mapping[str, Any]) -> Iterator[str]:
+    gap = found["gaps"][-1] if found["gaps"] else None
+    if gap and gap["n_defined"] < gap["n_sets"]:
+        yield f"A generalisation gap over all shifted sets: {gap['n_defined']} of {gap['n_sets']} have an AUROC to average."
+
+
+def _always(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "Which order of adding is best, from one order: see what each source adds first, last and on average."
+    yield "That a detector is ready for use: what it does on a source nobody tested is not known, and no step here measures it."
+
+
+def _trained_on(found: Mapping[str, Any], step: int, name: str) -> bool:
+    return any(s["step"] == step and s["evaluation"][name]["source_trained_on"] for s in found["step_values"])
+
+
+def _what(gain: Mapping[str, Any]) -> str:
+    return "AUROC" if gain["measure"] == "auroc" else gain["measure"]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
+
+
+def _interval(ci: Any) -> str:
+    return f"[{ci[0]:.3f}, {ci[1]:.3f}]" if ci else "(no interval)"

@@ -1,0 +1,172 @@
+"""One step of a sweep on every test set: ranking where both classes are there, detection at a frozen threshold everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from probeshift.metrics.calibration import brier, calibration_error
+from probeshift.metrics.confounding import cramers_v, cross_set_auroc, source_only_auroc
+from probeshift.metrics.measurement import Measure, measure
+from probeshift.metrics.operating_points import Threshold, frozen_threshold, rate_above, recall_at_fpr
+from probeshift.mixture_scores import MixtureScores
+
+TRAINED_ON = "rows_trained_on"
+OUT_OF_FOLD = "out-of-fold training negatives"
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class SetRole:
+    """A set probes are tested on: `part` None is all its rows. `shifted` False: of the distribution the sweep begins with."""
+
+    name: str
+    part: str | None
+    shifted: bool
+
+    def rows(self, found: MixtureScores) -> np.ndarray:
+        return found.where(self.name, self.part)
+
+
+@dataclass(frozen=True)
+class SweepSets:
+    """The test sets in order, the set whose negatives freeze thresholds (None: the step's own, out of fold), and target rates."""
+
+    tests: tuple[SetRole, ...]
+    control: str | None = None
+    targets: tuple[float, ...] = (0.01, 0.05)
+    n_resamples: int = 1000
+    seed: int = 0
+
+
+def evaluate_step(found: MixtureScores, step: int, sets: SweepSets) -> dict[str, Any]:
+    """The step's numbers in the fields of the study, and beside them what they leave out; undefined is None with a reason."""
+    index = found.of_step(step)
+    mixture, members, labels = found.mixtures[index], found.members[index], found.labels
+    thresholds = [frozen_threshold(_control_scores(found, step, sets), target) for target in sets.targets]
+    sources = found.rows["set"].to_numpy()[members]
+    _, codes = np.unique(sources, return_inverse=True)
+    return {
+        "step": step,
+        "name": mixture.name,
+        "training_data": list(mixture.sources),
+        "n_training_samples": int(members.sum()),
+        "training_breakdown": {name: int((sources == name).sum()) for name in mixture.sources},
+        "training_positives": {name: int(labels[members][sources == name].sum()) for name in mixture.sources},
+        "train_accuracy": float(((found.scores[index] > 0) == labels)[members].mean()),
+        **_cross_validation(found.cross_validated[mixture.name]),
+        "source_predicts_label": {
+            "cramers_v": cramers_v(codes, labels[members]), "source_only_auroc": source_only_auroc(codes, labels[members]),
+        },
+        "control": sets.control or OUT_OF_FOLD,
+        "thresholds": [_threshold(t) for t in thresholds],
+        "evaluation": {role.name: _evaluate(found, index, role, thresholds, sets) for role in sets.tests},
+    }  # fmt: skip
+
+
+def _cross_validation(by_fold: np.ndarray) -> dict[str, Any]:
+    """Mean and spread over all folds of all repeats, and the spread of repeats, which only the split sets apart."""
+    defined = by_fold[~np.isnan(by_fold)]
+    about = {"cv_folds": int(by_fold.size), "cv_folds_undefined": int(by_fold.size - defined.size)}
+    if not defined.size:
+        reason = "too_few_rows_of_a_class_to_fold"
+        return {"cv_auroc_mean": None, "cv_auroc_std": None, "cv_auroc_repeat_std": None, **about, "cv_reason": reason}
+    repeats = np.nanmean(by_fold, axis=1)
+    spread = float(repeats.std(ddof=1)) if len(repeats) > 1 else None
+    return {
+        "cv_auroc_mean": float(defined.mean()),
+        "cv_auroc_std": float(defined.std()),
+        "cv_auroc_repeat_std": spread,
+        **about,
+    }
+
+
+def _control_scores(found: MixtureScores, step: int, sets: SweepSets) -> np.ndarray:
+    """Scores of the negatives that set thresholds; none of them was trained on by the probe that scored it."""
+    if sets.control is not None:
+        role = next(r for r in sets.tests if r.name == sets.control)
+        return found.scores[found.of_step(step)][role.rows(found) & ~found.labels]
+    return found.unseen_negatives(found.of_step(step))
+
+
+def _evaluate(
+    found: MixtureScores, index: int, role: SetRole, thresholds: Sequence[Threshold], sets: SweepSets
+) -> dict[str, Any]:
+    rows = role.rows(found)
+    scores, labels = found.scores[index][rows], found.labels[rows]
+    about = {
+        "n_samples": int(rows.sum()), "af_samples": int(labels.sum()), "shifted": role.shifted,
+        "source_trained_on": role.name in found.mixtures[index].sources,
+    }  # fmt: skip
+    if (rows & found.members[index]).any():
+        return {"auroc": None, "auroc_reason": TRAINED_ON, "accuracy": None, "accuracy_reason": TRAINED_ON, **about}
+    groups = found.rows["group"].to_numpy()[rows] if found.rows["grouped"].to_numpy()[rows].all() else None
+    codes = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    measured = measure(scores[None], labels, codes, n_resamples=sets.n_resamples, seed=sets.seed)
+    chances = 1 / (1 + np.exp(-scores))
+    return {
+        **_measured("auroc", measured.auroc),
+        **_measured("accuracy", measured.accuracy_row),
+        **about,
+        "detection": [_detection(scores, labels, t, role.name == sets.control) for t in thresholds],
+        "recall_at_fpr": [_recall(scores, labels, target, sets) for target in sets.targets],
+        **_calibration(chances, labels),
+        "score_quantiles": dict(zip(map(str, _QUANTILES), np.quantile(chances, _QUANTILES).tolist(), strict=True)),
+        "cross_set_auroc": _cross_set(found, index, scores, labels, sets),
+    }
+
+
+def _measured(name: str, metric: Measure) -> dict[str, Any]:
+    reason = metric.reason[0]
+    if reason:
+        return {name: None, f"{name}_ci": None, f"{name}_reason": reason}
+    return {name: float(metric.value[0]), f"{name}_ci": [float(metric.low[0]), float(metric.high[0])]}
+
+
+def _threshold(found: Threshold) -> dict[str, Any]:
+    return {"target_fpr": found.target, "score": found.value, "fpr": asdict(found.reached), "reason": found.reason}
+
+
+def _detection(scores: np.ndarray, labels: np.ndarray, at: Threshold, is_control: bool) -> dict[str, Any]:
+    """Rates on the set's positives and negatives at a threshold frozen elsewhere."""
+    if at.value is None:
+        return {"target_fpr": at.target, "detected": None, "false_positives": None, "reason": at.reason}
+    false = (
+        {"value": None, "reason": "set_the_threshold"}
+        if is_control
+        else asdict(rate_above(scores[~labels], at.value, "single_class:positive"))
+    )
+    return {
+        "target_fpr": at.target,
+        "detected": asdict(rate_above(scores[labels], at.value, "single_class:negative")),
+        "false_positives": false,
+    }  # fmt: skip
+
+
+def _recall(scores: np.ndarray, labels: np.ndarray, target: float, sets: SweepSets) -> dict[str, Any]:
+    rate = recall_at_fpr(scores, labels, target, n_resamples=sets.n_resamples, seed=sets.seed)
+    return {"fpr": target, **asdict(rate)}
+
+
+def _calibration(chances: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    return {"brier": brier(chances, labels), "calibration_error": calibration_error(chances, labels)}
+
+
+def _cross_set(
+    found: MixtureScores, index: int, scores: np.ndarray, labels: np.ndarray, sets: SweepSets
+) -> dict[str, Any] | None:
+    """For a set of one class: its rows against the other class of the set the sweep begins with."""
+    if labels.any() and not labels.all():
+        return None
+    home = next((r for r in sets.tests if not r.shifted), None)
+    if home is None or not len(labels):
+        return None
+    others = found.scores[index][home.rows(found) & (found.labels != labels[0])]
+    value = cross_set_auroc(scores, others) if labels[0] else cross_set_auroc(others, scores)
+    of, against = ("positives", "negatives") if labels[0] else ("negatives", "positives")
+    return (
+        None if value is None else {"value": value, "n": len(others), "of": of, "against": f"{against} of {home.name}"}
+    )

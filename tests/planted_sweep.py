@@ -1,0 +1,36 @@
+"""A cache in the study's layout with planted truth: a behaviour feature every source shares, and features that only tell the source."""
+
+import json
+
+import numpy as np
+
+SETS = {
+    # name: (positives, negatives, which source features are on)
+    "train": (60, 90, 0), "sycophant": (40, 0, 1), "model_organism": (50, 0, 2), "benchmark": (60, 120, 3), "test": (51, 55, 0),
+}  # fmt: skip
+N_FEATURES = 160
+
+
+def write_cache(folder, sets=SETS, *, seed=0, scale=None, strength=2.0, n_features=N_FEATURES):
+    """`scale` multiplies a set's activations, as another extraction would. Each source shows the behaviour in features of its own
+    (the first source's do not say anything about the others') and weakly in a shared one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (name, (n_true, n_false, kind)) in enumerate(sets.items()):
+        rng = np.random.default_rng([seed, number])
+        labels = rng.permutation(np.arange(n_true + n_false) < n_true)
+        values = rng.exponential(size=(len(labels), n_features)) * (rng.random((len(labels), n_features)) < 0.08)
+        own = slice(10 + 20 * kind, 20 + 20 * kind)
+        values[:, own] += strength * labels[:, None] * rng.random((len(labels), 10))
+        values[:, 0] += 0.8 * labels
+        values[:, 100 + kind] += 1.0
+        np.save(folder / f"{name}_activations.npy", (values * (scale or {}).get(name, 1.0)).astype(np.float32))
+        words = ["potential_faking" if name == "test" else "alignment_faking" if t else "aligned" for t in labels]
+        words = [w if t else "aligned" for w, t in zip(words, labels, strict=True)]
+        if name in ("train", "test"):
+            np.save(folder / f"{name}_labels.npy", np.array(words))
+        else:
+            (folder / f"{name}_labels.json").write_text(json.dumps({"labels": words}))
+    return folder
+
+
+__all__ = ["N_FEATURES", "SETS", "write_cache"]

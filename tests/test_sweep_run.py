@@ -1,0 +1,369 @@
+"""A sweep over a planted cache, through the command line: the study's files, honest blanks, controls that find what was planted."""
+
+import json
+import pickle
+import signal
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_sweep import SETS, write_cache
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from probeshift import cli
+from probeshift.mixture_scores import load_scores
+from probeshift.results import ROW_COLUMNS
+
+FOLDER = "results/distribution_sweep"
+NAMES = ("base", "add_sycophant", "add_organisms", "add_benchmark")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process; gives exit code, stdout, stderr."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["probeshift", "sweep", *map(str, args)])
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            signal.signal(signal.SIGINT, before[0])
+            signal.signal(signal.SIGTERM, before[1])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of the bundled configuration; read by many tests, written by none."""
+    home = tmp_path_factory.mktemp("sweep")
+    write_cache(home / "cache" / "layer_40")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setattr(sys, "argv", ["probeshift", "sweep", "run"])
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert not stop.value.code
+    return home
+
+
+def step(home, number):
+    return json.loads((home / FOLDER / f"step_{number}_{NAMES[number]}.json").read_text())
+
+
+def comparison(home):
+    return json.loads((home / FOLDER / "comparison.json").read_text())
+
+
+def test_the_studys_files_are_there_with_its_fields(finished):
+    for number, name in enumerate(NAMES):
+        values = step(finished, number)
+        assert (values["step"], values["name"]) == (number, name)
+        assert sum(values["training_breakdown"].values()) == values["n_training_samples"]
+        assert values["n_features"] == 160
+        assert {"training_data", "train_accuracy", "cv_auroc_mean", "cv_auroc_std"} <= set(values)
+        for found in values["evaluation"].values():
+            assert {"auroc", "accuracy", "n_samples", "af_samples"} <= set(found)
+    assert list(step(finished, 0)["evaluation"]) == ["gold_106", "sycophant", "model_organism", "benchmark"]
+    for name in (
+        "report.txt",
+        "auroc_by_step.png",
+        "gap_by_step.png",
+        "gain_per_row.png",
+        "results.parquet",
+        "results.csv",
+    ):
+        assert (finished / FOLDER / name).stat().st_size > 0
+
+
+def test_steps_add_sources_and_only_their_training_part(finished):
+    sizes = [step(finished, k)["n_training_samples"] for k in range(4)]
+    assert sizes == [150, 150 + 32, 150 + 32 + 40, 150 + 32 + 40 + 144]
+    assert step(finished, 3)["evaluation"]["benchmark"]["n_samples"] == 36
+
+
+def test_a_set_of_one_class_has_no_auroc_but_detections_with_an_interval(finished):
+    for number in range(4):
+        found = step(finished, number)["evaluation"]["sycophant"]
+        assert found["auroc"] is None and found["auroc_reason"] == "single_class:positive"
+        assert found["accuracy"] is None
+        at = {d["target_fpr"]: d for d in found["detection"]}
+        assert at[0.01]["detected"] is None and at[0.01]["reason"].startswith("not_resolvable")
+        assert 0 <= at[0.05]["detected"]["low"] <= at[0.05]["detected"]["value"] <= at[0.05]["detected"]["high"] <= 1
+        assert at[0.05]["false_positives"]["reason"] == "single_class:positive"
+        assert found["cross_set_auroc"]["against"] == "negatives of gold_106"
+    assert step(finished, 0)["evaluation"]["benchmark"]["cross_set_auroc"] is None
+
+
+def test_auroc_and_cross_validation_are_those_of_scikit_learn_on_the_same_rows(finished):
+    scores = load_scores(finished / FOLDER / "scores")
+    values = np.concatenate([np.load(finished / "cache/layer_40" / f"{n}_activations.npy") for n in
+                             ("train", "sycophant", "model_organism", "benchmark", "test")]).astype(np.float64)  # fmt: skip
+    for number in range(4):
+        members = scores.members[scores.of_step(number)]
+        probe = LogisticRegression(C=10.0, solver="newton-cholesky", tol=1e-12, max_iter=10_000)
+        oracle = make_pipeline(StandardScaler(), probe).fit(values[members], scores.labels[members])
+        test = scores.where("gold_106")
+        expected = roc_auc_score(scores.labels[test], oracle.decision_function(values[test]))
+        assert step(finished, number)["evaluation"]["gold_106"]["auroc"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_out_of_fold_scores_come_from_probes_that_did_not_see_the_row(finished):
+    scores = load_scores(finished / FOLDER / "scores")
+    by_row, members = scores.out_of_fold["base"], scores.members[scores.of_step(0)]
+    assert np.isnan(by_row[:, ~members]).all() and np.isfinite(by_row[:, members]).all()
+    seen = scores.scores[scores.of_step(0)][members]
+    labels = scores.labels[members]
+    assert (
+        np.abs(by_row[0, members]) < np.abs(seen)
+    ).mean() > 0.7  # rows a probe was fitted on are further from its boundary
+    assert roc_auc_score(labels, seen) == 1.0
+
+
+def test_the_pickle_gives_others_the_same_scores_as_the_safetensors_copy(finished):
+    from safetensors.numpy import load_file
+
+    rows = np.load(finished / "cache/layer_40/test_activations.npy").astype(np.float64)
+    for number in range(4):
+        pipeline = pickle.loads((finished / FOLDER / f"step_{number}_probe.pkl").read_bytes())
+        ours = load_file(finished / FOLDER / f"step_{number}_probe.safetensors")
+        np.testing.assert_allclose(pipeline.decision_function(rows), rows @ ours["direction"] + ours["bias"], atol=1e-9)
+
+
+def test_a_probe_pickle_is_never_opened(finished, run, monkeypatch):
+    monkeypatch.chdir(finished)
+    monkeypatch.setattr(pickle, "load", None)
+    monkeypatch.setattr(pickle, "loads", None)
+    assert run("compare")[0] == 0
+    assert run("run", "--steps", "0")[0] == 0
+
+
+def test_the_native_table_has_every_metric_of_every_step(finished):
+    rows = pd.read_parquet(finished / FOLDER / "results.parquet")
+    assert list(rows.columns) == list(ROW_COLUMNS)
+    assert set(rows["metric"]) == {"auroc", "accuracy", "detection_at_fpr_0.01", "detection_at_fpr_0.05"}
+    assert len(rows) == 4 * 4 * 4
+    assert rows.loc[rows["value"].isna(), "reason"].notna().all()
+    assert (
+        rows.loc[rows["test"].eq("sycophant") & rows["metric"].eq("auroc"), "reason"].eq("single_class:positive").all()
+    )
+
+
+def test_the_source_of_the_gain_is_found_and_the_step_before_it_is_not(finished):
+    found = comparison(finished)
+    assert (
+        found["first_gain"]["benchmark"]["step"] == 3
+    )  # its own source; earlier ones share nothing but one weak feature
+    assert found["first_gain"]["gold_106"]["step"] is None
+    gain = next(g for g in found["gains"] if g["set"] == "benchmark" and g["to"] == 3)
+    assert gain["ci"][0] > 0 and gain["p_holm"] >= gain["p"]
+    best = max(found["marginal"]["gains"], key=lambda g: g["shapley"])
+    assert best["source"] == "benchmark"
+
+
+def test_more_sources_are_told_from_more_rows(finished):
+    rows = {(r["step"], r["set"]): r for r in comparison(finished)["size_matched"]}
+    assert rows[3, "benchmark"]["n_rows"] == 150
+    assert rows[3, "benchmark"]["more_sources_ci"][0] > 0
+    low, high = rows[1, "benchmark"]["more_sources_ci"]
+    assert low < 0 < high
+
+
+def test_leaving_a_source_out_is_scored_on_all_its_rows_by_a_probe_that_saw_none(finished):
+    found = {r["left_out"]: r for r in comparison(finished)["leave_one_out"]}
+    scores = load_scores(finished / FOLDER / "scores")
+    index = scores.trained_on(["alignment-faking-training", "sycophant", "model_organism"])
+    rows = scores.where("benchmark")
+    assert not (scores.members[index] & rows).any()
+    assert found["benchmark"]["n"] == 180
+    assert found["benchmark"]["auroc"] == pytest.approx(roc_auc_score(scores.labels[rows], scores.scores[index][rows]))
+    assert found["benchmark"]["auroc"] < step(finished, 3)["evaluation"]["benchmark"]["auroc"]
+    assert found["sycophant"]["auroc"] is None
+
+
+def test_means_say_how_many_sets_they_hold_and_the_worst_is_named(finished):
+    gap = comparison(finished)["gaps"][0]
+    assert (gap["n_defined"], gap["n_sets"], gap["worst"]) == (1, 3, "benchmark")
+    assert gap["sets"]["sycophant"] == {"gap": None, "reason": "single_class"}
+    assert gap["mean"] == pytest.approx(
+        step(finished, 0)["evaluation"]["gold_106"]["auroc"] - step(finished, 0)["evaluation"]["benchmark"]["auroc"]
+    )
+
+
+def test_sources_that_are_all_positive_are_reported_as_giving_the_label_away(finished):
+    assert step(finished, 0)["source_predicts_label"]["cramers_v"] is None
+    assert step(finished, 2)["source_predicts_label"]["cramers_v"] > 0.5
+    text = (finished / FOLDER / "report.txt").read_text()
+    assert "tells the behaviour and not the source" in text.split("What may not be concluded")[1]
+    assert text.rstrip().splitlines()[-1].startswith(("-", " "))  # the list closes the report
+
+
+def test_another_extraction_is_reported_before_any_claim(tmp_path, run, monkeypatch, finished):
+    assert not any(row["mismatch"] for row in comparison(finished)["activity"])
+    write_cache(tmp_path / "cache/layer_40", scale={"benchmark": 0.1})
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("run", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [r["set"] for r in found["activity"] if r["mismatch"]] == ["benchmark"]
+    assert found["conclusions"]["may_not"][0].startswith("That results on benchmark show a distribution shift")
+
+
+def copies(home, **more):
+    """A cache with texts, ten of them copied from the test set into training."""
+    cache = write_cache(home / "cache/layer_40")
+    rng = np.random.default_rng(0)
+    texts = {
+        n: [" ".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 30)) for _ in range(a + b)]
+        for n, (a, b, _) in SETS.items()
+    }
+    texts["train"][:10] = texts["test"][:10]
+    for name, rows in texts.items():
+        (cache / f"{name}_texts.json").write_text(json.dumps(rows))
+    import yaml
+
+    from probeshift.experiments.sweep_settings import bundled_sweep
+
+    (home / "sweep.yaml").write_text(
+        yaml.safe_dump({**yaml.safe_load(bundled_sweep()), "subsets": False, "size_draws": 0, **more})
+    )
+
+
+def test_copies_of_test_texts_are_counted_and_can_be_left_out(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copies(tmp_path)
+    assert run("run", "--config", "sweep.yaml")[0] == 0
+    found = {(d["source"], d["test"]): d for d in comparison(tmp_path)["duplicates"]}
+    assert found["alignment-faking-training", "gold_106"]["train_rows"] == list(range(10))
+    assert found["benchmark", "gold_106"]["n_train_rows"] == 0
+    with_copies = step(tmp_path, 0)
+    copies(tmp_path, remove_near_duplicates=True)
+    assert run("run", "--config", "sweep.yaml")[0] == 0
+    without = step(tmp_path, 0)
+    assert (with_copies["n_training_samples"], without["n_training_samples"]) == (150, 140)
+
+
+def test_rows_of_one_group_are_never_on_both_sides_of_a_fold():
+    from probeshift.mixtures.fitting import Fitting, fold_numbers
+
+    rng = np.random.default_rng(0)
+    groups = rng.integers(40, size=200).astype(str)
+    labels = rng.random(200) < 0.4
+    folds = fold_numbers(labels, groups, Fitting(1.0, 5, 3, 0))
+    assert folds.shape == (3, 200)
+    assert all(len(set(row[groups == g])) == 1 for row in folds for g in set(groups))
+    assert not (folds[0] == folds[1]).all()  # repeats draw the split anew
+    alone = fold_numbers(labels, np.arange(200).astype(str), Fitting(1.0, 5, 1, 0))[0]
+    assert all(abs(labels[alone == f].mean() - labels.mean()) < 0.02 for f in range(5))
+
+
+def test_nothing_that_was_fitted_is_fitted_again(finished, run, monkeypatch):
+    monkeypatch.chdir(finished)
+    before = comparison(finished)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr("probeshift.mixtures.fitting.solve_standardised", refuse)
+    assert run("run")[0] == 0
+    assert comparison(finished) == before
+    with pytest.raises(AssertionError, match="fitted again"):
+        (finished / FOLDER / "step_0_probe.safetensors").rename(finished / "kept")
+        try:
+            run("run")
+        finally:
+            (finished / "kept").rename(finished / FOLDER / "step_0_probe.safetensors")
+
+
+def test_steps_run_apart_end_as_one_run_does(tmp_path, run, monkeypatch, finished):
+    write_cache(tmp_path / "cache/layer_40")
+    monkeypatch.chdir(tmp_path)
+    assert run("run", "--steps", "0", "1")[0] == 0
+    assert comparison(tmp_path)["steps"] == [0, 1]
+    assert run("run", "--steps", "2,3")[0] == 0
+    assert comparison(tmp_path)["steps"] == [0, 1, 2, 3]
+    assert [step(tmp_path, k)["evaluation"]["gold_106"] for k in range(4)] == [
+        step(finished, k)["evaluation"]["gold_106"] for k in range(4)
+    ]
+
+
+def test_compare_and_report_need_no_activations(finished, tmp_path, run, monkeypatch):
+    import shutil
+
+    shutil.copytree(finished / FOLDER, tmp_path / FOLDER)
+    monkeypatch.chdir(tmp_path)
+    assert run("run", "--compare-only")[0] == 0
+    code, out, _ = run("report", "--output", "mine.txt")
+    assert (code, out.strip()) == (0, "mine.txt")
+    assert (tmp_path / "mine.txt").read_text() == (finished / FOLDER / "report.txt").read_text()
+
+
+def test_compare_without_a_run_says_what_to_do(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("compare")
+    assert code == 1 and "probeshift sweep run" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"penalty_cc": 1}, "unknown key `penalty_cc`. Nearest: `penalty_c`"),
+        ({"sources": [{"name": "a", "cachee": "train"}]}, "unknown key `sources.0.cachee`. Nearest: `cache`"),
+        ({"sources": [{"name": "a"}]}, "exactly one of cache, store, dataset and table"),
+        (
+            {"steps": [{"name": "base", "add": ["alignment-fakin"]}]},
+            "unknown source `alignment-fakin`. Nearest: `alignment-faking-training`",
+        ),
+        ({"steps": [{"name": "base", "add": ["sycophant"]}]}, "one class only"),
+        ({"steps": []}, "there are no steps"),
+        ({"control": "gold"}, "control `gold` is no test set. Nearest: `gold_106`"),
+        ({"tests": [{"name": "sycophant", "cache": "test"}]}, "two sets are called `sycophant`"),
+        ({"held_out": "much"}, "held_out"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_in_one_sentence(tmp_path, run, monkeypatch, change, said):
+    monkeypatch.chdir(tmp_path)
+    copies(tmp_path, **change)
+    code, _, err = run("run", "--config", "sweep.yaml")
+    assert (code, said in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("run", "--config", "nowhere.yaml"), 2, "nowhere.yaml does not exist"),
+        (("run", "--steps", "7"), 2, "step 7 does not exist"),
+        (("run", "--steps", "one"), 2, "whole numbers"),
+        (("run", "0"), 2, "not an option"),
+        (("run", "--cache", "elsewhere"), 4, "elsewhere/train_activations.npy is missing"),
+    ],
+)
+def test_a_wrong_command_is_refused_in_one_sentence(tmp_path, run, monkeypatch, args, code, said):
+    monkeypatch.chdir(tmp_path)
+    write_cache(tmp_path / "cache/layer_40")
+    found, _, err = run(*args)
+    assert found == code and said in err
+
+
+def test_sets_of_unequal_width_stop_the_run_and_lose_nothing(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = write_cache(tmp_path / "cache/layer_40")
+    assert run("run", "--steps", "0")[0] == 0
+    kept = {p.name: p.read_bytes() for p in (tmp_path / FOLDER).glob("step_*")}
+    np.save(cache / "benchmark_activations.npy", np.ones((180, 7), dtype=np.float32))
+    code, _, err = run("run")
+    assert code == 2 and "`benchmark` has 7 features" in err
+    assert {p.name: p.read_bytes() for p in (tmp_path / FOLDER).glob("step_*")} == kept
