@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,10 +98,11 @@ class Dataset:
         if split not in SPLITS:
             raise UsageError(f"dataset `{self.name}` has no split `{split}`. {nearest(split, SPLITS)}")
         rows = (row for row in self.statements if row.split == split)
-        return tuple(rows) if limit is None else tuple(_first_questions(rows, limit))
+        return tuple(rows) if limit is None else tuple(first_questions(rows, limit))
 
 
-def _first_questions(rows: Iterator[Statement], limit: int) -> Iterator[Statement]:
+def first_questions(rows: Iterable[Statement], limit: int) -> Iterator[Statement]:
+    """The rows of the first `limit` questions; rows without a question count one each."""
     seen: set[str] = set()
     for row in rows:
         question = row.row_id if row.group is None else row.group

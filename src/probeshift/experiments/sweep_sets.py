@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from probeshift.activations import ActivationStore
 from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
 from probeshift.errors import UsageError
 from probeshift.experiments.sweep_settings import SetSettings, SweepSettings
-from probeshift.feature_tables import FeatureTable, check_finite, read_cache, read_texts
+from probeshift.experiments.sweep_texts import table_of_store, text_reader
+from probeshift.feature_tables import FeatureTable, read_cache, read_texts
 
 Progress = Callable[[str, int, int], None]
 
@@ -25,51 +27,32 @@ class SweepInputs:
 
 
 def read_sets(settings: SweepSettings, on_progress: Progress | None = None) -> SweepInputs:
-    """All sets, checked.
+    """All sets, checked; texts are read through the model, which is loaded once if anything is missing.
 
     Raises:
-        MissingError: a file is not there.
+        MissingError: a file, dataset or model is not there.
         UsageError: a set that cannot be used.
     """
-    every = [*settings.sources, *settings.tests]
-    tables = []
-    for done, one in enumerate(every):
-        tables.append(_read(one, settings))
-        if on_progress:
-            on_progress("reading sets", done + 1, len(every))
+    with text_reader(settings, on_progress) as read_text:
+        tables = [_read(one, settings, read_text) for one in (*settings.sources, *settings.tests)]
     sources = _with_duplicate_groups(tables[: len(settings.sources)])
     return SweepInputs(tuple(sources), tuple(tables[len(settings.sources) :]))
 
 
-def _read(one: SetSettings, settings: SweepSettings) -> FeatureTable:
+def _read(one: SetSettings, settings: SweepSettings, read_text: Callable[[SetSettings], FeatureTable]) -> FeatureTable:
     if one.cache is not None:
         table = read_cache(settings.cache, one.cache, name=one.name, labels=settings.labels)
     elif one.store is not None:
         table = _from_store(one.name, one.store, settings)
     else:
-        raise UsageError(f"set `{one.name}`: texts are not read through a model yet. Give `cache:` or `store:`.")
+        table = read_text(one)
     return replace(table, texts=read_texts(one.texts)) if one.texts else table
 
 
 def _from_store(name: str, folder: Path, settings: SweepSettings) -> FeatureTable:
-    from probeshift.activations import ActivationStore
-
     if settings.layer is None:
         raise UsageError(f"set `{name}` is an activation store: say which `layer:` of it to read.")
-    store = ActivationStore.open(folder)
-    rows = store.rows
-    named = rows["entity"] if rows["entity"].notna().all() else rows["group"]
-    table = FeatureTable(
-        name,
-        store.read(settings.layer, settings.position),
-        store.labels,
-        f"{store.plan['plan_id']}:{settings.layer}:{settings.position}",
-        texts=tuple(rows["text"]),
-        groups=tuple(map(str, named)) if named.notna().all() else None,
-        n_tokens=tuple(map(int, rows["n_tokens"])),
-    )
-    check_finite(table, str(folder))
-    return table
+    return table_of_store(name, ActivationStore.open(folder), settings.layer, settings.position)
 
 
 def _with_duplicate_groups(tables: Sequence[FeatureTable]) -> list[FeatureTable]:

@@ -75,7 +75,13 @@ class SweepSettings(Settings):
     layer: int | None = None
     """Layer (0-based block whose output is read)."""
     position: str = "last"
-    """Token position or pooling."""
+    """Token position or pooling; of SAE features max, mean, last or fraction_active."""
+    sae: Path | None = None
+    """Folder of a sparse autoencoder: texts become its features instead of raw activations."""
+    allow_misfit: bool = False
+    """Go on with an SAE that does not fit the activations."""
+    max_tokens: int | None = None
+    """Cut longer texts from the left (counted); without it they are refused."""
     sources: tuple[SourceSettings, ...]
     tests: tuple[TestSettings, ...] = ()
     steps: tuple[StepSettings, ...]
@@ -112,6 +118,9 @@ class SweepSettings(Settings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sets are called `{name}`")
+        texts = [s.name for s in (*self.sources, *self.tests) if s.dataset or s.table]
+        if texts and (self.model is None or (self.layer is None and self.sae is None)):
+            raise ValueError(f"set `{texts[0]}` holds texts: `model` and `layer` (or `sae`) say what reads them")
         if not self.steps:
             raise ValueError("there are no steps")
         added: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -67,6 +67,33 @@ class BatchReader:
                     raise
         return self._halves(batch)  # outside the handler, so that the failed pass's tensors are free
 
+    def visit(self, sequences: Sequence[int], take: Callable[[int, Tensor], None]) -> None:
+        """Hand over the states [token, d_model] of each sequence's span at the one layer; none of them is kept.
+
+        Raises:
+            OutOfMemoryError: a single sequence does not fit.
+        """
+
+        def see(_: int, hidden: Tensor) -> None:
+            for row, sequence in enumerate(sequences):
+                start, stop = self.spans[sequence]
+                take(sequence, hidden[row, start:stop])
+
+        try:
+            with torch.inference_mode(), record_residuals(self.model.blocks, self.layers, see, stop=True):
+                mask = None if self.model.info.causal else self._mask(sequences)
+                self._forward(_pad([self.sequences[s] for s in sequences]), mask=mask)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(sequences) == 1:
+                raise OutOfMemoryError(
+                    "one text does not fit in memory. Use --max-tokens or a larger device."
+                ) from error
+        for half in (sequences[: len(sequences) // 2], sequences[len(sequences) // 2 :]):
+            self.visit(half, take)
+
     def _halves(self, batch: Batch) -> Tensor:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -86,7 +113,7 @@ class BatchReader:
         wanted = [(r, p, token) for r, s in enumerate(rows) for p, token in enumerate(self.positions[s])]
         pooled = [(r, self.spans[s][0], self.spans[s][1]) for r, s in enumerate(rows)] if self.pools else []
         with self._capture(len(rows), ([(r, p, r, token) for r, p, token in wanted],), (pooled,)) as take:
-            self._forward(ids, take, mask=None if self.model.info.causal else self._mask(rows))
+            self._forward(ids, mask=None if self.model.info.causal else self._mask(rows))
         return take.result(self._column)
 
     def _cached(self, batch: Batch) -> Tensor:
@@ -102,10 +129,10 @@ class BatchReader:
         cache = new_cache(self.model.info.config)
         with self._capture(len(rows), (before, after), self._cut_spans(rows, group_of, prefix)) as take:
             heads = torch.tensor([self.sequences[members[0]][:prefix] for members in batch.groups])
-            self._forward(heads, take, cache=cache)
+            self._forward(heads, cache=cache)
             cache.batch_select_indices(torch.tensor(group_of, device=self._cache_device()))
             take.next_pass()
-            self._forward(_pad([self.sequences[s][prefix:] for s in rows]), take, cache=cache, start=prefix)
+            self._forward(_pad([self.sequences[s][prefix:] for s in rows]), cache=cache, start=prefix)
         return take.result(self._column)
 
     def _cut_spans(self, rows: Sequence[int], group_of: Sequence[int], prefix: int) -> tuple[list[Span], list[Span]]:
@@ -135,9 +162,7 @@ class BatchReader:
         with record_residuals(self.model.blocks, self.layers, take, stop=True):
             yield take
 
-    def _forward(
-        self, ids: Tensor, take: _Capture, *, mask: Tensor | None = None, cache: Any = None, start: int = 0
-    ) -> None:
+    def _forward(self, ids: Tensor, *, mask: Tensor | None = None, cache: Any = None, start: int = 0) -> None:
         device = self.model.device
         positions = torch.arange(start, start + ids.shape[1]).expand(ids.shape[0], -1)
         inputs: dict[str, Any] = {"input_ids": ids.to(device, non_blocking=True)}

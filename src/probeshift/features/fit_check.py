@@ -28,7 +28,8 @@ class FitCheck:
 
     def words(self) -> str:
         stated = "not stated" if self.stated_l0 is None else f"{self.stated_l0:g} stated"
-        return f"{self.l0:.1f} active features per token ({stated}), {self.unexplained:.1%} of variance unexplained, on {self.n_tokens:,} tokens"
+        active = f"{self.l0:.1f} active features per token ({stated})"
+        return f"{active}, {self.unexplained:.1%} of variance unexplained, on {self.n_tokens:,} tokens"
 
     @property
     def complaint(self) -> str | None:
@@ -46,7 +47,8 @@ def check_fit(encoder: SparseEncoder, states: Tensor, *, allow_misfit: bool = Fa
     """
     if states.shape[-1] != encoder.d_model:
         raise UsageError(
-            f"SAE `{encoder.name}` reads {encoder.d_model} dimensions, the activations have {states.shape[-1]}. Use the model it was trained on."
+            f"SAE `{encoder.name}` reads {encoder.d_model} dimensions, the activations have {states.shape[-1]}. "
+            "Use the model it was trained on."
         )
     inputs = encoder.normalised(states)
     rebuilt, active = encoder.output_bias.expand_as(inputs).clone(), torch.zeros(())

@@ -1,0 +1,151 @@
+"""Sets given as texts, read through the sweep's model: raw activations at a position, or pooled features of an SAE."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probeshift.activations import ActivationStore
+from probeshift.arrays import Labels
+from probeshift.datasets import Statement, load_dataset
+from probeshift.datasets.dataset import first_questions
+from probeshift.datasets.label_maps import label_truths
+from probeshift.datasets.reading import read_rows
+from probeshift.errors import MissingError, UsageError, nearest
+from probeshift.experiments.inputs import ModelSettings, Workspace
+from probeshift.experiments.sweep_settings import SetSettings, SweepSettings
+from probeshift.feature_tables import FeatureTable, check_finite
+
+if TYPE_CHECKING:
+    from probeshift.features import SparseEncoder
+    from probeshift.models import LanguageModel
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+Load = Callable[[], "LanguageModel"]
+
+
+@contextmanager
+def text_reader(
+    settings: SweepSettings, on_progress: Progress | None
+) -> Iterator[Callable[[SetSettings], FeatureTable]]:
+    """A function that reads a set of texts; the model is loaded at most once and forgotten when the `with` ends."""
+    workspace = Workspace(ModelSettings(model=settings.model or "", max_tokens=settings.max_tokens))
+
+    @cache
+    def encoder() -> SparseEncoder:
+        from probeshift.features import load_encoder
+
+        return load_encoder(settings.sae or Path())
+
+    with workspace.loader() as load:
+
+        def read(one: SetSettings) -> FeatureTable:
+            statements = _statements(one, settings)
+            if settings.sae is None:
+                return _raw(one.name, statements, settings, workspace, load, on_progress)
+            return _encoded(one.name, statements, settings, workspace, load, on_progress, encoder())
+
+        yield read
+
+
+def _statements(one: SetSettings, settings: SweepSettings) -> list[Statement]:
+    """The rows of a dataset (all splits) or of an own table.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: no text or label in a row, an unknown label, no rows.
+    """
+    if one.dataset is not None:
+        rows = load_dataset(one.dataset).statements
+        return list(rows if one.limit is None else first_questions(rows, one.limit))
+    path = one.table or Path()
+    if not path.exists():
+        raise MissingError(
+            f"{path} is missing. Point `table:` of set `{one.name}` at a table with `text` and `label` columns."
+        )
+    found = list(read_rows(path))
+    columns = set(found[0]) if found else set()
+    for needed in ("text", "label") if found else ():
+        if needed not in columns:
+            raise UsageError(f"{path} has no column `{needed}`. {nearest(needed, columns)}")
+    truths = label_truths([row["label"] for row in found], where=str(path), also=settings.labels)
+    return [
+        Statement(one.name, str(number), str(row["text"]), bool(truth), "train")
+        for number, (row, truth) in enumerate(zip(found, truths, strict=True))
+    ]
+
+
+def _raw(
+    name: str, statements: Sequence[Statement], settings: SweepSettings, workspace: Workspace, load: Load, on_progress: Progress | None
+) -> FeatureTable:  # fmt: skip
+    from probeshift.extraction import extract, prepare
+
+    layer = settings.layer or 0
+    options = replace(workspace.options((layer,)), positions=(settings.position,))
+    job = prepare(
+        statements,
+        workspace.info,
+        workspace.tokenizer,
+        options,
+        label=name,
+        any_dtype=True,
+        identity=workspace.identity,
+    )
+    return table_of_store(name, extract(job, load, on_progress=on_progress), layer, settings.position)
+
+
+def _encoded(
+    name: str, statements: Sequence[Statement], settings: SweepSettings, workspace: Workspace, load: Load, on_progress: Progress | None,
+    encoder: SparseEncoder,
+) -> FeatureTable:  # fmt: skip
+    """Pooled SAE features; which layer is read the SAE says, unless the settings do."""
+    from probeshift.extraction.sae_features import SaeExtraction, read_sae_features
+    from probeshift.features import POOLS
+
+    if settings.position not in POOLS:
+        raise UsageError(f"SAE features have no position `{settings.position}`. {nearest(settings.position, POOLS)}")
+    layer = encoder.layer if settings.layer is None else settings.layer
+    if layer is None:
+        raise UsageError(f"SAE `{encoder.name}` does not say which layer it reads. Add `layer:` to the config.")
+    job = SaeExtraction.prepare(statements, workspace.info, workspace.tokenizer, workspace.options((layer,)), encoder)
+    found = read_sae_features(
+        job, load, pool=settings.position, allow_misfit=settings.allow_misfit, label=name, on_progress=on_progress
+    )
+    log.warning("%s: %s", name, found.check.words())
+    return FeatureTable(
+        name, found.values, _labels(statements), f"{found.content_id}:{settings.position}", tuple(s.text for s in statements),
+        _groups([s.entity or s.group for s in statements]), found.n_tokens,
+    )  # fmt: skip
+
+
+def table_of_store(name: str, store: ActivationStore, layer: int, position: str) -> FeatureTable:
+    """One layer and position of a store; rows about one entity (else of one question) are a group."""
+    rows = store.rows
+    table = FeatureTable(
+        name,
+        store.read(layer, position),
+        store.labels,
+        f"{store.plan['plan_id']}:{layer}:{position}",
+        texts=tuple(rows["text"]),
+        groups=_groups([e if isinstance(e, str) else g for e, g in zip(rows["entity"], rows["group"], strict=True)]),
+        n_tokens=tuple(map(int, rows["n_tokens"])),
+    )
+    check_finite(table, str(store.folder))
+    return table
+
+
+def _groups(names: Sequence[Any]) -> tuple[str, ...] | None:
+    """What rows are about, where all of them say it; None and NaN say nothing."""
+    return tuple(names) if all(isinstance(name, str) for name in names) else None
+
+
+def _labels(statements: Sequence[Statement]) -> Labels:
+    return np.array([s.label for s in statements], dtype=bool)
