@@ -93,6 +93,14 @@ def agreement(values: np.ndarray, scores: Any, penalty_c: float, converged: bool
     }  # fmt: skip
 
 
+def refuse_other_scores(difference: float) -> None:
+    """End the run when the two sides do not compute the same thing."""
+    if difference > MAX_SCORE_DIFFERENCE:
+        raise SystemExit(
+            f"scores differ by {difference:.2g}, more than {MAX_SCORE_DIFFERENCE:g}: no comparison of speed holds"
+        )
+
+
 def loop_seconds(values: np.ndarray, scores: Any, settings: Any, make: Any, n_folds: int) -> dict[str, float]:
     """Seconds of scaler, fit and five folds of the first step, and what the whole sweep would take at the same seconds per row."""
     members = scores.members[scores.of_step(scores.steps[0])]

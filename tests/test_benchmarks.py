@@ -142,3 +142,16 @@ def test_a_loop_that_writes_other_texts_ends_the_steering_benchmark(steering_ben
     monkeypatch.setattr(steering_benchmark, "loop", lambda setting, pairs, at_once: ["other"] * 6)
     with pytest.raises(SystemExit, match="contestants write different texts"):
         steer(steering_benchmark, tmp_path)
+def test_the_sweep_benchmark_runs_and_agrees_with_scikit_learn(tmp_path, monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("sweep_benchmark", SCRIPT.with_name("sweep.py"))
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    small = ["--features", "200", "--scale", "0.05", "--converged", "--out", str(tmp_path / "results.json")]
+    module.main(small)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["converged"]["largest_difference"] <= module.MAX_SCORE_DIFFERENCE
+    assert found["as_written"]["rows"] == found["converged"]["rows"]
+    assert "extrapolated" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no comparison of speed holds"):
+        module.refuse_other_scores(2 * module.MAX_SCORE_DIFFERENCE)
