@@ -124,6 +124,33 @@ def loop_seconds(values: np.ndarray, scores: Any, settings: Any, make: Any, n_fo
     }
 
 
+def measure(given: argparse.Namespace, home: Path) -> dict[str, Any]:
+    """Run both sides and say what came out."""
+    n_rows = write_cache(home / "cache", given.features, given.active, given.scale)
+    seconds, settings, scores = ours(home / "cache", home / "results")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    order = ("train", "sycophant", "model_organism", "benchmark", "test")
+    values = np.concatenate([np.load(home / "cache" / f"{name}_activations.npy") for name in order]).astype(np.float64)
+    kinds = {
+        kind: sum(m.kind == kind for m in scores.mixtures) for kind in ("step", "left_out", "subset", "size_matched")
+    }
+    print(f"{n_rows:,} rows x {given.features:,} features, {np.mean(values != 0):.1%} active; mixtures: {kinds}")
+    print(f"this package: {seconds:.1f} s in all, peak memory {peak / 1e9:.2f} GB")
+    loop = loop_seconds(values, scores, settings, as_written, given.folds)
+    print(f"the loop as written: {loop['extrapolated_seconds']:.0f} s extrapolated from {given.folds} fold(s)")
+    default = agreement(values, scores, settings.penalty_c, converged=False)
+    print(f"its default stop against the optimum: scores differ by up to {default['largest_difference']:.2g}")
+    found = {"rows": n_rows, "features": given.features, "seconds": seconds, "peak_bytes": peak, "mixtures": kinds}
+    found |= {"loop": loop, "as_written": default}
+    if given.converged:
+        found["converged"] = agreement(values, scores, settings.penalty_c, converged=True)
+        difference = found["converged"]["largest_difference"]
+        fit = found["converged"]["seconds"]
+        print(f"scikit-learn at convergence: {fit:.1f} s a fit, scores differ by up to {difference:.2g}")
+        refuse_other_scores(difference)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--features", type=int, default=16_384)
@@ -134,45 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as home:
-        cache = Path(home) / "cache"
-        n_rows = write_cache(cache, given.features, given.active, given.scale)
-        seconds, settings, scores = ours(cache, Path(home) / "results")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        order = ("train", "sycophant", "model_organism", "benchmark", "test")
-        values = np.concatenate([np.load(cache / f"{name}_activations.npy") for name in order]).astype(np.float64)
-        kinds = {
-            kind: sum(m.kind == kind for m in scores.mixtures)
-            for kind in ("step", "left_out", "subset", "size_matched")
-        }
-        print(f"{n_rows:,} rows x {given.features:,} features, {np.mean(values != 0):.1%} active; mixtures: {kinds}")
-        print(f"this package: {seconds:.1f} s in all, peak memory {peak / 1e9:.2f} GB")
-        found: dict[str, Any] = {
-            "rows": n_rows,
-            "features": given.features,
-            "seconds": seconds,
-            "peak_bytes": peak,
-            "mixtures": kinds,
-        }
-        found["loop"] = loop_seconds(values, scores, settings, as_written, given.folds)
-        print(
-            f"the loop as written: {found['loop']['extrapolated_seconds']:.0f} s extrapolated from {given.folds} fold(s)"
-        )
-        found["as_written"] = agreement(values, scores, settings.penalty_c, converged=False)
-        print(
-            f"its default stop against the optimum: scores differ by up to {found['as_written']['largest_difference']:.2g}"
-        )
-        if given.converged:
-            found["converged"] = agreement(values, scores, settings.penalty_c, converged=True)
-            difference = found["converged"]["largest_difference"]
-            print(
-                f"scikit-learn at convergence: {found['converged']['seconds']:.1f} s a fit, scores differ by up to {difference:.2g}"
-            )
-            if difference > MAX_SCORE_DIFFERENCE:
-                raise SystemExit(
-                    f"scores differ by {difference:.2g}, more than {MAX_SCORE_DIFFERENCE:g}: no comparison of speed holds"
-                )
-        if given.out:
-            given.out.write_text(json.dumps({**found, "made": environment()}, indent=1))
+        found = measure(given, Path(home))
+    if given.out:
+        given.out.write_text(json.dumps({**found, "made": environment()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def statements(texts=TEXTS):
 
 def job_of(model, encoder, texts=TEXTS, **options):
     asked = ExtractionOptions(layers=(LAYER,), dtype="float32", **options)
-    return SaeExtraction.prepare(statements(texts), model.info, model.tokenizer, asked, encoder)
+    return SaeExtraction.prepare(statements(texts), model.info, model.tokenizer, options=asked, encoder=encoder)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])  # gemma2's tokenizer puts BOS in front

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probeshift.activations import ActivationStore
-from probeshift.arrays import Labels
 from probeshift.datasets import Statement, load_dataset
 from probeshift.datasets.dataset import first_questions
 from probeshift.datasets.label_maps import label_truths
@@ -38,22 +37,74 @@ def text_reader(
 ) -> Iterator[Callable[[SetSettings], FeatureTable]]:
     """A function that reads a set of texts; the model is loaded at most once and forgotten when the `with` ends."""
     workspace = Workspace(ModelSettings(model=settings.model or "", max_tokens=settings.max_tokens))
-
-    @cache
-    def encoder() -> SparseEncoder:
-        from probeshift.features import load_encoder
-
-        return load_encoder(settings.sae or Path())
-
     with workspace.loader() as load:
+        yield _TextReader(settings, workspace, load, on_progress).read
 
-        def read(one: SetSettings) -> FeatureTable:
-            statements = _statements(one, settings)
-            if settings.sae is None:
-                return _raw(one.name, statements, settings, workspace, load, on_progress)
-            return _encoded(one.name, statements, settings, workspace, load, on_progress, encoder())
 
-        yield read
+@dataclass(frozen=True)
+class _TextReader:
+    settings: SweepSettings
+    workspace: Workspace
+    load: Load
+    on_progress: Progress | None
+
+    def read(self, one: SetSettings) -> FeatureTable:
+        """Features of one set's texts.
+
+        Raises:
+            UsageError: texts, labels or an SAE that cannot be used.
+        """
+        statements = _statements(one, self.settings)
+        return self._raw(one.name, statements) if self.settings.sae is None else self._encoded(one.name, statements)
+
+    def _raw(self, name: str, statements: Sequence[Statement]) -> FeatureTable:
+        from probeshift.extraction import extract, prepare
+
+        layer, position, space = self.settings.layer or 0, self.settings.position, self.workspace
+        options = replace(space.options((layer,)), positions=(position,))
+        given: dict[str, Any] = {"label": name, "any_dtype": True, "identity": space.identity}
+        job = prepare(statements, space.info, space.tokenizer, options, **given)
+        return table_of_store(name, extract(job, self.load, on_progress=self.on_progress), layer, position)
+
+    @cached_property
+    def _encoder(self) -> SparseEncoder:
+        from probeshift.features import POOLS, load_encoder
+
+        if self.settings.position not in POOLS:
+            raise UsageError(
+                f"SAE features have no position `{self.settings.position}`. {nearest(self.settings.position, POOLS)}"
+            )
+        encoder = load_encoder(self.settings.sae or Path())
+        if self.settings.layer is None and encoder.layer is None:
+            raise UsageError(f"SAE `{encoder.name}` does not say which layer it reads. Add `layer:` to the config.")
+        return encoder
+
+    def _encoded(self, name: str, statements: Sequence[Statement]) -> FeatureTable:
+        """Pooled SAE features; which layer is read the SAE says, unless the settings do."""
+        from probeshift.extraction.sae_features import SaeExtraction, read_sae_features
+
+        settings, space, encoder = self.settings, self.workspace, self._encoder
+        layer = encoder.layer if settings.layer is None else settings.layer
+        options = space.options((layer or 0,))
+        job = SaeExtraction.prepare(statements, space.info, space.tokenizer, options=options, encoder=encoder)
+        found = read_sae_features(
+            job,
+            self.load,
+            pool=settings.position,
+            allow_misfit=settings.allow_misfit,
+            label=name,
+            on_progress=self.on_progress,
+        )
+        log.warning("%s: %s", name, found.check.words())
+        return FeatureTable(
+            name,
+            found.values,
+            np.array([s.label for s in statements], dtype=bool),
+            f"{found.content_id}:{settings.position}",
+            texts=tuple(s.text for s in statements),
+            groups=_groups([s.entity or s.group for s in statements]),
+            n_tokens=found.n_tokens,
+        )
 
 
 def _statements(one: SetSettings, settings: SweepSettings) -> list[Statement]:
@@ -83,49 +134,6 @@ def _statements(one: SetSettings, settings: SweepSettings) -> list[Statement]:
     ]
 
 
-def _raw(
-    name: str, statements: Sequence[Statement], settings: SweepSettings, workspace: Workspace, load: Load, on_progress: Progress | None
-) -> FeatureTable:  # fmt: skip
-    from probeshift.extraction import extract, prepare
-
-    layer = settings.layer or 0
-    options = replace(workspace.options((layer,)), positions=(settings.position,))
-    job = prepare(
-        statements,
-        workspace.info,
-        workspace.tokenizer,
-        options,
-        label=name,
-        any_dtype=True,
-        identity=workspace.identity,
-    )
-    return table_of_store(name, extract(job, load, on_progress=on_progress), layer, settings.position)
-
-
-def _encoded(
-    name: str, statements: Sequence[Statement], settings: SweepSettings, workspace: Workspace, load: Load, on_progress: Progress | None,
-    encoder: SparseEncoder,
-) -> FeatureTable:  # fmt: skip
-    """Pooled SAE features; which layer is read the SAE says, unless the settings do."""
-    from probeshift.extraction.sae_features import SaeExtraction, read_sae_features
-    from probeshift.features import POOLS
-
-    if settings.position not in POOLS:
-        raise UsageError(f"SAE features have no position `{settings.position}`. {nearest(settings.position, POOLS)}")
-    layer = encoder.layer if settings.layer is None else settings.layer
-    if layer is None:
-        raise UsageError(f"SAE `{encoder.name}` does not say which layer it reads. Add `layer:` to the config.")
-    job = SaeExtraction.prepare(statements, workspace.info, workspace.tokenizer, workspace.options((layer,)), encoder)
-    found = read_sae_features(
-        job, load, pool=settings.position, allow_misfit=settings.allow_misfit, label=name, on_progress=on_progress
-    )
-    log.warning("%s: %s", name, found.check.words())
-    return FeatureTable(
-        name, found.values, _labels(statements), f"{found.content_id}:{settings.position}", tuple(s.text for s in statements),
-        _groups([s.entity or s.group for s in statements]), found.n_tokens,
-    )  # fmt: skip
-
-
 def table_of_store(name: str, store: ActivationStore, layer: int, position: str) -> FeatureTable:
     """One layer and position of a store; rows about one entity (else of one question) are a group."""
     rows = store.rows
@@ -145,7 +153,3 @@ def table_of_store(name: str, store: ActivationStore, layer: int, position: str)
 def _groups(names: Sequence[Any]) -> tuple[str, ...] | None:
     """What rows are about, where all of them say it; None and NaN say nothing."""
     return tuple(names) if all(isinstance(name, str) for name in names) else None
-
-
-def _labels(statements: Sequence[Statement]) -> Labels:
-    return np.array([s.label for s in statements], dtype=bool)

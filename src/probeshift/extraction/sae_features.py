@@ -59,6 +59,7 @@ class SaeExtraction:
         statements: Sequence[Any],
         info: ModelInfo,
         tokenizer: Any,
+        *,
         options: ExtractionOptions,
         encoder: SparseEncoder,
     ) -> SaeExtraction:

@@ -117,22 +117,10 @@ def _build(
     l0: float | int | None = None,
     layer: int | None = None,
 ) -> SparseEncoder:
-    """Check that everything the kind needs is there and turn what the format folds differently into one encoder."""
-    needed = ["W_enc", "b_enc", "W_dec", "b_dec", *(["threshold"] if kind == "jumprelu" else [])]
-    missing = [name for name in needed if name not in tensors]
-    if missing:
-        raise UsageError(
-            f"{path} has no `{missing[0]}` (found: {', '.join(sorted(tensors))}). It is no {kind} SAE of this format."
-        )
+    """Turn what the formats fold differently into one encoder, after checking that nothing it needs is missing."""
     if kind == "batchtopk" and "threshold" in tensors:
         kind = "jumprelu"
-    if kind in ("topk", "batchtopk") and not k:
-        raise UsageError(f"{folder}: a {kind} SAE needs its `k` in cfg.json.")
-    if normalisation not in NORMALISATIONS:
-        raise UsageError(
-            f"{folder}: inputs normalised by `{normalisation}` need a factor that is not in the file. Fold it into the weights "
-            f"first. Read as they are: {', '.join(NORMALISATIONS)}."
-        )
+    _check(folder, path, tensors, kind, k, normalisation)
     held = {name: values.to(torch.float32).contiguous() for name, values in tensors.items()}
     norms = held["W_dec"].norm(dim=-1) if rescale else torch.ones(())
     return SparseEncoder(
@@ -150,6 +138,24 @@ def _build(
         l0=float(l0) if l0 else (float(k) if k else None),
         layer=layer,
     )
+
+
+def _check(
+    folder: Path, path: Path, tensors: Mapping[str, Tensor], kind: Kind, k: int | None, normalisation: str
+) -> None:
+    needed = ["W_enc", "b_enc", "W_dec", "b_dec", *(["threshold"] if kind == "jumprelu" else [])]
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise UsageError(
+            f"{path} has no `{missing[0]}` (found: {', '.join(sorted(tensors))}). It is no {kind} SAE of this format."
+        )
+    if kind in ("topk", "batchtopk") and not k:
+        raise UsageError(f"{folder}: a {kind} SAE needs its `k` in cfg.json.")
+    if normalisation not in NORMALISATIONS:
+        raise UsageError(
+            f"{folder}: inputs normalised by `{normalisation}` need a factor that is not in the file. Fold it into the weights "
+            f"first. Read as they are: {', '.join(NORMALISATIONS)}."
+        )
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
