@@ -143,10 +143,7 @@ def test_a_loop_that_writes_other_texts_ends_the_steering_benchmark(steering_ben
     with pytest.raises(SystemExit, match="contestants write different texts"):
         steer(steering_benchmark, tmp_path)
 def test_the_sweep_benchmark_runs_and_agrees_with_scikit_learn(tmp_path, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("sweep_benchmark", SCRIPT.with_name("sweep.py"))
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
+    module = load("sweep", monkeypatch)
     small = ["--features", "200", "--scale", "0.05", "--converged", "--out", str(tmp_path / "results.json")]
     module.main(small)
     found = json.loads((tmp_path / "results.json").read_text())

@@ -222,6 +222,23 @@ def test_another_extraction_is_reported_before_any_claim(tmp_path, run, monkeypa
     assert found["conclusions"]["may_not"][0].startswith("That results on benchmark show a distribution shift")
 
 
+def test_length_that_tells_the_label_is_reported_and_length_that_does_not_is_not(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = write_cache(tmp_path / "cache/layer_40")
+    rng = np.random.default_rng(0)
+    path = cache / "benchmark_labels.json"
+    words = json.loads(path.read_text())["labels"]
+    lengths = [int(rng.integers(20, 60) + 25 * (word == "alignment_faking")) for word in words]
+    path.write_text(json.dumps({"labels": words, "token_counts": lengths}))
+    assert run("run", "--steps", "0")[0] == 0
+    found = step(tmp_path, 0)["evaluation"]
+    assert found["benchmark"]["length_only_auroc"] > 0.7 and found["gold_106"]["length_only_auroc"] is None
+    assert any("more than length" in s for s in comparison(tmp_path)["conclusions"]["may_not"])
+    path.write_text(json.dumps({"labels": words, "token_counts": rng.integers(20, 60, len(words)).tolist()}))
+    assert run("run", "--steps", "0")[0] == 0
+    assert not any("more than length" in s for s in comparison(tmp_path)["conclusions"]["may_not"])
+
+
 def copies(home, **more):
     """A cache with texts, ten of them copied from the test set into training."""
     cache = write_cache(home / "cache/layer_40")

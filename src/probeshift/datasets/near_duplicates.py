@@ -36,13 +36,14 @@ def near_duplicates(
 ) -> list[TextPair]:
     """Pairs across two lists, or within one (each pair once), most similar first."""
     grams = [_n_grams(text) for text in first]
+    signatures = [_signature(found) for found in grams]
     others = grams if second is None else [_n_grams(text) for text in second]
     buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for row, signature in enumerate(map(_signature, others)):
+    for row, signature in enumerate(signatures if second is None else map(_signature, others)):
         for key in _keys(signature):
             buckets[key].append(row)
     found = []
-    for row, signature in enumerate(map(_signature, grams)):
+    for row, signature in enumerate(signatures):
         candidates = {other for key in _keys(signature) for other in buckets.get(key, ())}
         for other in sorted(candidates):
             if second is None and other <= row:

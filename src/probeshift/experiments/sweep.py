@@ -88,7 +88,7 @@ def _select(
     every, undefined = mixtures_to_fit(
         data, steps, subsets=settings.subsets, draws=settings.size_draws, seed=settings.seed
     )
-    if not only:
+    if not only or set(only) == {s.number for s in steps}:
         return every, undefined
     wanted = [
         s for s in every

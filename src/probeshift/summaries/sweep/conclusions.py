@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+TELLING_LENGTH = 0.15  # distance from 0.5 from which the AUROC of length alone is reported
 STRONG_ASSOCIATION = 0.3  # Cramér's V from which a source is said to give its label away
 
 
@@ -15,6 +16,7 @@ def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
         *_leaks(found),
         *_association(found),
         *_one_class(found),
+        *_length(found),
         *_thresholds(found),
         *_sizes(found),
         *_means(found),
@@ -108,6 +110,13 @@ def _one_class(found: Mapping[str, Any]) -> Iterator[str]:
                 f"Anything about ranking on {name}: all its {values['n_samples']} rows are of one class, so it has no AUROC and its "
                 "accuracy would be a detection rate. Read its detections, together with the false positive rate they cost."
             )
+
+
+def _length(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, values in found["step_values"][-1]["evaluation"].items():
+        alone = values.get("length_only_auroc")
+        if alone is not None and abs(alone - 0.5) >= TELLING_LENGTH:
+            yield f"That ranking on {name} is about more than length: the number of tokens alone has AUROC {alone:.2f} there."
 
 
 def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from probeshift.metrics.calibration import brier, calibration_error
 from probeshift.metrics.confounding import cramers_v, cross_set_auroc, source_only_auroc
 from probeshift.metrics.measurement import Measure, measure
 from probeshift.metrics.operating_points import Threshold, frozen_threshold, rate_above, recall_at_fpr
+from probeshift.metrics.ranking import auroc
 from probeshift.mixture_scores import MixtureScores
 
 TRAINED_ON = "rows_trained_on"
@@ -116,7 +117,15 @@ def _evaluate(
         **_calibration(chances, labels),
         "score_quantiles": dict(zip(map(str, _QUANTILES), np.quantile(chances, _QUANTILES).tolist(), strict=True)),
         "cross_set_auroc": _cross_set(found, index, scores, labels, sets),
+        "length_only_auroc": _length_only(found.rows["n_tokens"].to_numpy(dtype=float)[rows], labels),
     }
+
+
+def _length_only(n_tokens: np.ndarray, labels: np.ndarray) -> float | None:
+    """AUROC of the number of tokens alone; pooled maxima and counts grow with it. None where it or a class is not known."""
+    if np.isnan(n_tokens).any() or labels.all() or not labels.any():
+        return None
+    return float(auroc(n_tokens[None], labels)[0])
 
 
 def _measured(name: str, metric: Measure) -> dict[str, Any]:
