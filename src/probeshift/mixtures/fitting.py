@@ -14,7 +14,7 @@ from probeshift.metrics.ranking import auroc
 from probeshift.mixture_scores import STEP, WITH_FOLDS, MixtureScores
 from probeshift.mixtures.design import Selection
 from probeshift.mixtures.joined import JoinedRows
-from probeshift.probes.newton_cg import TOGETHER, Standardised, solve_standardised
+from probeshift.probes.standardised import TOGETHER, Standardised, solve_standardised
 from probeshift.provenance import publish, sha256_json
 
 Progress = Callable[[str, int, int], None]

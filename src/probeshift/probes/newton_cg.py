@@ -1,10 +1,8 @@
-"""L2-regularised logistic regression on many selections of shared rows at once, each standardised on its own rows.
+"""Regularised logistic regression by Newton steps that are solved by conjugate gradients: products with the rows are all it needs.
 
-Folds, mixtures and subsets of sources are selections of the same rows. Minimises C * sum of log losses + |w|^2 / 2 with a free
-intercept on (row - mean) / scale, mean and scale of the selected rows, as scikit-learn's StandardScaler before
-LogisticRegression does. Newton steps are solved by conjugate gradients, which need products with the rows only: rows stay as
-sparse as they are, and centring and scaling are part of the product. Stops where the gradient proves the optimum: the penalty
-makes the objective 1-strongly convex, so the Newton decrement and the distance to the best w are at most its norm.
+Rows stay as sparse as they are: centring and scaling are part of the product. Several selections of the same rows are solved at
+once. Stops where the gradient proves the optimum: the penalty makes the objective 1-strongly convex, so the Newton decrement and
+the distance to the best w are at most its norm.
 
 Source: Nocedal and Wright 2006, algorithm 7.1; the precision of each step after Eisenstat and Walker 1996.
 """
@@ -18,52 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from scipy import sparse
 from torch import Tensor
 
-from probeshift.arrays import Labels, PerProbe
 from probeshift.probes.newton import Point, search
 
 GRADIENT = 1e-8  # |change of a training row's probability| <= GRADIENT / (2 sqrt(C)) at this norm
 MAX_STEPS = 100
 MAX_PRODUCTS = 2000
 _LOOK = 4  # products between two looks at the residual, which cost half a product
-TOGETHER = 16  # selections solved at once: enough to share the reading of rows, few enough to stay in cache
 _LEAST = 1e-12  # curvature of a row's loss, so that a row far on the wrong side still moves
-_CONSTANT = 1e-13  # variance relative to the mean square below which a feature is constant: rounding of the difference
-
-Members = Bool[np.ndarray, "probe example"]
-Directions = Float[np.ndarray, "probe feature"]
 
 
 @dataclass(frozen=True)
-class Standardised:
-    """Directions [probe, feature] and biases in raw feature space, what was standardised, and the gradient norm at the end."""
-
-    directions: Directions
-    biases: PerProbe
-    means: Directions
-    scales: Directions
-    gradients: PerProbe
-
-    @property
-    def converged(self) -> np.ndarray:
-        return self.gradients <= GRADIENT
-
-    @property
-    def coefficients(self) -> Directions:
-        """Weights of the standardised features."""
-        return self.directions * self.scales
-
-    @property
-    def intercepts(self) -> PerProbe:
-        """Scores of the mean row."""
-        return self.biases + (self.directions * self.means).sum(1)
-
-
-@dataclass(frozen=True)
-class _Rows:
+class ScaledRows:
     """(rows - means) / scales for each selection, never formed."""
 
     values: Any
@@ -71,62 +37,36 @@ class _Rows:
     means: Tensor
     scales: Tensor
 
-    def at(self, probes: Tensor) -> _Rows:
-        return _Rows(self.values, self.turned, self.means[probes], self.scales[probes])
+    def at(self, probes: Tensor) -> ScaledRows:
+        return ScaledRows(self.values, self.turned, self.means[probes], self.scales[probes])
 
     @cached_property
     def squares(self) -> Tensor:
         """Squared norms [probe, example] of the rows."""
         weight = self.scales**-2
         shift = self.means * weight
-        norms = _product(_squared(self.values), weight) - 2 * _product(self.values, shift)
+        norms = product(squared(self.values), weight) - 2 * product(self.values, shift)
         return (norms + (self.means * shift).sum(-1, keepdim=True)).clamp_min(0.0)
 
     def times(self, w: Tensor) -> Tensor:
         """Inner products [probe, example] of the rows with w [probe, feature]."""
         raw = w / self.scales
-        return _product(self.values, raw) - (self.means * raw).sum(-1, keepdim=True)
+        return product(self.values, raw) - (self.means * raw).sum(-1, keepdim=True)
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """The vectors [probe, feature] that [probe, example] coefficients make of the rows."""
-        summed = _product(self.turned, coefficients)
+        summed = product(self.turned, coefficients)
         return (summed - self.means * coefficients.sum(-1, keepdim=True)) / self.scales
 
 
-def solve_standardised(
-    values: Any,
-    labels: Labels,
-    members: Members,
-    *,
-    penalty_c: float = 1.0,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Standardised:
-    """The unique minimiser for each selection of rows; each must hold both classes.
+def solve_by_products(rows: ScaledRows, targets: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions [probe, feature] of the scaled rows, intercepts and gradient norms at the end [probe].
 
-    Args:
-        values: [example, feature], a float64 array or scipy sparse array.
-        labels: of all rows.
-        members: which rows each probe is fitted on.
-        penalty_c: as scikit-learn's C.
-        on_progress: called with (probes done, probes in all).
+    `targets` [example] are 0 or 1, `c` [probe, example] is C on the rows of each selection and 0 elsewhere.
     """
-    turned = values.T.tocsr() if sparse.issparse(values) else values.T
-    targets = torch.tensor(labels, dtype=torch.float64)
-    parts = []
-    for start in range(0, len(members), TOGETHER):
-        selected = torch.tensor(members[start : start + TOGETHER], dtype=torch.float64)
-        parts.append(_solve(values, turned, targets, selected, penalty_c))
-        if on_progress:
-            on_progress(min(start + TOGETHER, len(members)), len(members))
-    return Standardised(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _solve(values: Any, turned: Any, targets: Tensor, selected: Tensor, penalty_c: float) -> tuple[np.ndarray, ...]:
-    rows = _Rows(values, turned, *_standardisation(values, turned, selected))
-    c = penalty_c * selected
     zeros = rows.means.new_zeros
-    n_probes = len(selected)
-    point = Point(zeros(selected.shape), zeros(n_probes), zeros(selected.shape), zeros(n_probes))
+    n_probes = len(c)
+    point = Point(zeros(c.shape), zeros(n_probes), zeros(c.shape), zeros(n_probes))
     gradients, first = torch.full((2, n_probes), float("inf"), dtype=torch.float64)
     active = torch.arange(n_probes)
     for count in range(MAX_STEPS):
@@ -145,22 +85,20 @@ def _solve(values: Any, turned: Any, targets: Tensor, selected: Tensor, penalty_
         active = active[going & progress]
         if not len(active):
             break
-    directions = rows.combine(point.w) / rows.scales
-    biases = point.intercept - (rows.means * directions).sum(-1)
-    return tuple(x.numpy() for x in (directions, biases, rows.means, rows.scales, gradients))
+    return rows.combine(point.w), point.intercept, gradients
 
 
 @dataclass(frozen=True)
 class _System:
     """The Newton system at a point, in row coefficients: (I + S^2 K) da + S^2 db = q, sum(da) = 0, K = R R', R the rows."""
 
-    rows: _Rows
+    rows: ScaledRows
     weight: Tensor
     errors: Tensor
     lack: Tensor
 
     @classmethod
-    def of(cls, rows: _Rows, here: Point, targets: Tensor, c: Tensor) -> _System:
+    def of(cls, rows: ScaledRows, here: Point, targets: Tensor, c: Tensor) -> _System:
         chance = torch.sigmoid(here.scores)
         errors = c * (chance - targets)
         return cls(rows, c * (chance * (1 - chance)).clamp_min(_LEAST), errors, -(here.w + errors))
@@ -226,18 +164,11 @@ def _conjugate_gradients(
     return z
 
 
-def _standardisation(values: Any, turned: Any, selected: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [probe, feature] of the selected rows; 1 where a feature is constant."""
-    share = selected / selected.sum(-1, keepdim=True)
-    means, squares = _product(turned, share), _product(_squared(turned), share)
-    variance = squares - means**2
-    return means, torch.where(variance > _CONSTANT * squares, variance, 1.0).sqrt()
-
-
-def _squared(values: Any) -> Any:
+def squared(values: Any) -> Any:
+    """Every value squared."""
     return values.power(2) if sparse.issparse(values) else values**2
 
 
-def _product(values: Any, vectors: Tensor) -> Tensor:
+def product(values: Any, vectors: Tensor) -> Tensor:
     """values @ vectors' as [probe, ...]."""
     return torch.from_numpy(np.ascontiguousarray((values @ np.ascontiguousarray(vectors.numpy().T)).T))
