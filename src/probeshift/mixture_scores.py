@@ -68,6 +68,12 @@ class MixtureScores:
         chosen = self.rows["set"].eq(name)
         return (chosen if part is None else chosen & self.rows["part"].eq(part)).to_numpy()
 
+    def groups(self, rows: np.ndarray) -> np.ndarray | None:
+        """Dense numbers of the groups of the chosen rows; None where any of them stands alone."""
+        if not self.rows["grouped"].to_numpy()[rows].all():
+            return None
+        return np.unique(self.rows["group"].to_numpy()[rows], return_inverse=True)[1].astype(np.int64)
+
     def of_step(self, step: int) -> int:
         """The index of a step's mixture."""
         return next(i for i, m in enumerate(self.mixtures) if m.kind == STEP and m.step == step)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from probeshift.report.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 
-_STYLES = tuple(zip((BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, GREY), "osD^vP*", strict=True))
+_STYLES = tuple(zip((BLUE, VERMILION, GREEN, PINK, ORANGE, SKY), "osD^vP", strict=True))
 _SPREAD = 0.16  # share of a step's width that the points of one step are spread over
 
 
@@ -71,6 +71,7 @@ def auroc_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
             number,
             defined["set"].nunique(),
             label,
+            styles=_styles(found),
             hollow=part["source_trained_on"].to_numpy(dtype=bool),
         )
     axes.axhline(0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1, label="chance")
@@ -91,7 +92,7 @@ def gap_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     figure, axes = _canvas()
     defined = table[table["gap"].notna()]
     for number, (name, part) in enumerate(defined.groupby("set", sort=False)):
-        _line(axes, part, "gap", number, defined["set"].nunique(), str(name))
+        _line(axes, part, "gap", number, defined["set"].nunique(), str(name), styles=_styles(found))
     axes.axhline(0, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
     axes.set_ylabel("AUROC difference")
     last = found["gaps"][-1]
@@ -106,7 +107,7 @@ def gain_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     figure, axes = _canvas()
     defined = table[table["per_1000"].notna() & table["measure"].eq("auroc")].rename(columns={"to": "step"})
     for number, (name, part) in enumerate(defined.groupby("set", sort=False)):
-        _line(axes, part, "per_1000", number, defined["set"].nunique(), str(name), joined=False)
+        _line(axes, part, "per_1000", number, defined["set"].nunique(), str(name), styles=_styles(found), joined=False)
     axes.axhline(0, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
     axes.set_ylabel("AUROC per 1,000 rows")
     title = "AUROC gained per 1,000 added training rows"
@@ -120,6 +121,12 @@ def _canvas() -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
+def _styles(found: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each test set, the same in all figures; what is no set (a mean) is grey."""
+    names = found["step_values"][0]["evaluation"]
+    return {name: _STYLES[number % len(_STYLES)] for number, name in enumerate(names)}
+
+
 def _line(
     axes: Any,
     part: pd.DataFrame,
@@ -128,11 +135,12 @@ def _line(
     n_lines: int,
     label: str,
     *,
+    styles: Mapping[str, tuple[str, str]],
     hollow: Any = None,
     joined: bool = True,
 ) -> None:
     """One set: a point with its interval per step, beside those of the other sets."""
-    colour, marker = _STYLES[number % len(_STYLES)]
+    colour, marker = styles.get(label.split(" (n = ")[0], (GREY, "X"))
     places = part["step"] + _SPREAD * ((number + 0.5) / n_lines - 0.5)
     values = part[[column, "ci_low", "ci_high"]].astype(float)
     if joined:

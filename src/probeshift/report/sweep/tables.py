@@ -103,8 +103,7 @@ def _detection_table(found: Mapping[str, Any], number: int) -> Table:
         if not v.get("detection"):
             return _NONE
         at = v["detection"][number]
-        hit, false = at["detected"] or {"reason": at.get("reason")}, at["false_positives"] or {}
-        return f"{_percent(hit)}; false {_percent(false)}" if false.get("value") is not None else _percent(hit)
+        return _with_cost(at)
 
     title = f"Detected at a threshold with {last['thresholds'][number]['target_fpr']:.0%} false positives on {last['control']}"
     return (title, *_by_set(found, cell)[1:])
@@ -154,21 +153,25 @@ def _gap_table(found: Mapping[str, Any]) -> Table:
 
 def _size_table(found: Mapping[str, Any]) -> Table:
     rows = [
-        (str(r["step"]), r["set"], f"{r['n_rows']:,} x {r['n_draws']}",
+        (str(r["step"]), r["set"] + " *" * r["own_source"], f"{r['n_rows']:,} x {r['n_draws']}",
          _shown(r["first_step"]), _shown(r["size_matched"]), _shown(r["full"]),
          _change(r["more_sources"], r["more_sources_ci"]),
          _signed(r["more_rows"]))
         for r in found["size_matched"]
     ]  # fmt: skip
     columns = ("step", "set", "rows x draws", "first step", "same size", "all rows", "more sources", "more rows")
-    return "More sources or more rows? AUROC of mixtures as large as the first step", columns, rows
+    return (
+        "More sources or more rows? AUROC of mixtures as large as the first step (* its own source is among them)",
+        columns,
+        rows,
+    )
 
 
 def _left_out_table(found: Mapping[str, Any]) -> Table:
     rows = [
         (r["left_out"], f"{r.get('n_positive', 0):,} / {r.get('n', 0):,}",
          _why(r["reason"]) if r["auroc"] is None else f"{r['auroc']:.3f} {_interval(r['ci'])}",
-         "; ".join(f"{d['target_fpr']:.0%}: {_percent(d['detected'])}" for d in r.get("detection", ())))
+         "; ".join(f"{d['target_fpr']:.0%}: {_with_cost(d)}" for d in r.get("detection", ())))
         for r in found["leave_one_out"]
     ]  # fmt: skip
     return (
@@ -212,6 +215,12 @@ def _signed(value: float | None) -> str:
 
 def _interval(ci: Any) -> str:
     return _NONE if not ci else f"[{ci[0]:.3f}, {ci[1]:.3f}]"
+
+
+def _with_cost(at: Mapping[str, Any]) -> str:
+    """A detection rate, and the false positives it costs on the same set where it has negatives."""
+    hit, false = at["detected"] or {"reason": at.get("reason")}, at["false_positives"] or {}
+    return f"{_percent(hit)}; false {_percent(false)}" if false.get("value") is not None else _percent(hit)
 
 
 def _percent(rate: Mapping[str, Any]) -> str:

@@ -34,7 +34,8 @@ def size_matched(found: MixtureScores, sets: SweepSets, draws: Mapping[str, SetD
             matched, whole = on_set.values[drawn].mean(), on_set.values[full] if full is not None else np.nan
             difference = on_set.drawn[drawn].mean(axis=0) - on_set.drawn[first]
             rows.append({
-                "step": step, "set": role.name, "n_rows": int(found.members[drawn[0]].sum()), "n_draws": len(drawn),
+                "step": step, "set": role.name, "own_source": role.name in found.mixtures[drawn[0]].sources,
+                "n_rows": int(found.members[drawn[0]].sum()), "n_draws": len(drawn),
                 "first_step": number(on_set.values[first]), "size_matched": number(matched), "full": number(whole),
                 "more_sources": number(matched - on_set.values[first]), "more_sources_ci": bounds(difference),
                 "more_rows": number(whole - matched),
@@ -54,7 +55,9 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
             continue
         of = found.where(source)
         scores, labels = found.scores[index], found.labels
-        auroc = measure(scores[None, of], labels[of], n_resamples=sets.n_resamples, seed=sets.seed).auroc
+        auroc = measure(
+            scores[None, of], labels[of], found.groups(of), n_resamples=sets.n_resamples, seed=sets.seed
+        ).auroc
         reason = auroc.reason[0]
         value: dict[str, Any] = {"auroc": None, "reason": reason} if reason else {
             "auroc": float(auroc.value[0]), "ci": [float(auroc.low[0]), float(auroc.high[0])],

@@ -29,10 +29,8 @@ class SetDraws:
         if labels.all() or not labels.any():
             return None
         scores = found.scores[:, rows]
-        grouped = found.rows["grouped"].to_numpy()[rows].all()
-        groups = np.unique(found.rows["group"].to_numpy()[rows], return_inverse=True)[1] if grouped else None
         seed = int(np.random.SeedSequence([sets.seed, zlib.crc32(role.name.encode())]).generate_state(1)[0])
-        drawn = auroc_draws(scores, labels, groups, n_resamples=sets.n_resamples, seed=seed)
+        drawn = auroc_draws(scores, labels, found.groups(rows), n_resamples=sets.n_resamples, seed=seed)
         values = auroc(scores, labels)
         trained = (found.members & rows).any(axis=1)
         values[trained], drawn[trained] = np.nan, np.nan

@@ -104,9 +104,7 @@ def _evaluate(
     }  # fmt: skip
     if (rows & found.members[index]).any():
         return {"auroc": None, "auroc_reason": TRAINED_ON, "accuracy": None, "accuracy_reason": TRAINED_ON, **about}
-    groups = found.rows["group"].to_numpy()[rows] if found.rows["grouped"].to_numpy()[rows].all() else None
-    codes = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    measured = measure(scores[None], labels, codes, n_resamples=sets.n_resamples, seed=sets.seed)
+    measured = measure(scores[None], labels, found.groups(rows), n_resamples=sets.n_resamples, seed=sets.seed)
     chances = 1 / (1 + np.exp(-scores))
     return {
         **_measured("auroc", measured.auroc),
