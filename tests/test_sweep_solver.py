@@ -55,10 +55,12 @@ def test_every_selection_ends_at_the_optimum_of_scaler_and_logistic_regression(m
         np.testing.assert_allclose(1 / (1 + np.exp(-scores)), expected, rtol=0, atol=1e-6)
 
 
-def test_sparse_rows_and_plain_rows_give_the_same_probes():
+@pytest.mark.parametrize("factored", [0, 2048])
+def test_sparse_rows_and_plain_rows_give_the_same_probes(factored, monkeypatch):
     values, labels = rows_like_sae_features()
     members = selections(len(values))
     plain = solve_standardised(values, labels, members, penalty_c=10.0)
+    monkeypatch.setattr(standardised, "FACTORED", factored)
     thin = solve_standardised(sparse.csr_array(values), labels, members, penalty_c=10.0)
     np.testing.assert_allclose(thin.directions, plain.directions, atol=1e-6)  # stops at 1e-9 over scales of 0.05
 

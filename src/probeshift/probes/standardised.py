@@ -2,8 +2,8 @@
 
 Folds, mixtures and subsets of sources are selections of shared rows. Minimises C * sum of log losses + |w|^2 / 2 with a free
 intercept on (row - mean) / scale, mean and scale of the selected rows, as scikit-learn's StandardScaler before
-LogisticRegression does. Plain rows whose smaller side can be factored are solved one by one with that; others (sparse ones, and
-very large ones) together, by products with the rows.
+LogisticRegression does. Rows whose smaller side can be factored are solved one by one with that, others together, by products with
+the rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from probeshift.probes.newton_cg import GRADIENT, ScaledRows, product, solve_by_
 from probeshift.probes.rows import Rows
 
 TOGETHER = 16  # selections solved at once: enough to share the reading of rows, few enough to stay in cache
-FACTORED = 2048  # smaller side of plain rows up to which it is factored: correlated features take thousands of products
+FACTORED = 2048  # smaller side up to which it is factored: correlated features take thousands of products
 _CONSTANT = 1e-13  # variance relative to the mean square below which a feature is constant: rounding of the difference
 
 Members = Bool[np.ndarray, "probe example"]
@@ -91,15 +91,17 @@ def solve_standardised(
 
 
 def _small(values: Any, selected: Tensor) -> bool:
-    return not sparse.issparse(values) and min(int(selected.sum(-1).max()), values.shape[1]) <= FACTORED
+    return min(int(selected.sum(-1).max()), values.shape[1]) <= FACTORED
 
 
 def _factored(rows: ScaledRows, targets: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `solve_by_products`, for plain rows."""
+    """As `solve_by_products`, by factoring; sparse rows are made plain, one selection at a time."""
     found = []
     for mean, scale, of_probe in zip(rows.means, rows.scales, c, strict=True):
         used = of_probe > 0
-        scaled = (torch.from_numpy(rows.values[used.numpy()]) - mean) / scale
+        chosen = rows.values[used.numpy()]
+        plain = torch.from_numpy(chosen.toarray() if sparse.issparse(chosen) else chosen)
+        scaled = (plain - mean) / scale
         found.append(solve_logistic(Rows(scaled[None]), targets[used], penalty_c=float(of_probe.max())))
     parts = zip(*((f.directions, f.intercepts, f.decrements) for f in found), strict=True)
     directions, intercepts, decrements = (torch.cat(part) for part in parts)
