@@ -142,6 +142,8 @@ def test_a_loop_that_writes_other_texts_ends_the_steering_benchmark(steering_ben
     monkeypatch.setattr(steering_benchmark, "loop", lambda setting, pairs, at_once: ["other"] * 6)
     with pytest.raises(SystemExit, match="contestants write different texts"):
         steer(steering_benchmark, tmp_path)
+
+
 def test_the_sweep_benchmark_runs_and_agrees_with_scikit_learn(tmp_path, monkeypatch, capsys):
     module = load("sweep", monkeypatch)
     small = ["--features", "200", "--scale", "0.05", "--converged", "--out", str(tmp_path / "results.json")]
