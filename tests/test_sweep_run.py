@@ -23,24 +23,9 @@ NAMES = ("base", "add_sycophant", "add_organisms", "add_benchmark")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command line in this process; gives exit code, stdout, stderr."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["probeshift", "sweep", *map(str, args)])
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        finally:
-            signal.signal(signal.SIGINT, before[0])
-            signal.signal(signal.SIGTERM, before[1])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+def run(run):
+    """`probeshift sweep ...` in this process; gives exit code, stdout, stderr."""
+    return lambda *args: run("sweep", *args)
 
 
 @pytest.fixture(scope="module")

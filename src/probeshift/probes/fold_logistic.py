@@ -20,7 +20,7 @@ from probeshift.arrays import Activations, Targets
 from probeshift.errors import UsageError
 from probeshift.probes.folds import Folds
 from probeshift.probes.newton import Logistic, solve_logistic
-from probeshift.probes.rows import Rows, products
+from probeshift.probes.rows import Rows, in_float64, products
 
 # float64 rows copied at once, for subsets solved side by side.
 SUBSET_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
@@ -39,10 +39,9 @@ class FoldLogistic:
     _shift: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        rows = torch.from_numpy(np.ascontiguousarray(self.acts)).to(self.device, torch.float64)
-        shift = rows.mean(0) if self.intercept else torch.zeros_like(rows[0])
+        rows, shift = in_float64(self.acts, self.device, centred=self.intercept)
+        object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_shift", shift)
-        object.__setattr__(self, "_rows", rows - shift)
 
     def predict(self, held_out: Sequence[tuple[int, ...]], penalties: Sequence[float]) -> list[np.ndarray]:
         """For each set of held-out folds, the log odds of its rows when fitted on all others: [penalty, held-out row]."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from probeshift.arrays import Activations, Targets
 from probeshift.probes.folds import Folds
-from probeshift.probes.rows import products
+from probeshift.probes.rows import in_float64, products
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,9 @@ class FoldRidge:
     _shift: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        rows = torch.from_numpy(np.ascontiguousarray(self.acts)).to(self.device, torch.float64)
-        # Centring by the mean of all rows changes no solution that has an intercept; it keeps numbers small.
-        shift = rows.mean(0) if self.intercept else torch.zeros_like(rows[0])
+        rows, shift = in_float64(self.acts, self.device, centred=self.intercept)
+        object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_shift", shift)
-        object.__setattr__(self, "_rows", rows - shift)
         object.__setattr__(self, "_wanted", torch.from_numpy(self.targets).to(self.device, torch.float64))
 
     def predict(self, held_out: Sequence[tuple[int, ...]], penalties: Sequence[float]) -> list[np.ndarray]:

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from probeshift.arrays import Activations
 
 BLOCK = 256  # rows of a product computed at once; below half of the rows it saves up to half of the work
 
@@ -99,3 +102,13 @@ def centre_by(codes: Tensor) -> RowOperator:
 def centre(values: Tensor) -> Tensor:
     """Subtract the mean row."""
     return values - values.mean(1, keepdim=True)
+
+
+def in_float64(acts: Activations, device: str, *, centred: bool) -> tuple[Tensor, Tensor]:
+    """Rows [example, d_model] in float64 less a shift [d_model]: their mean, or nothing.
+
+    Centring changes no solution that has a free intercept; it keeps numbers small.
+    """
+    rows = torch.from_numpy(np.ascontiguousarray(acts)).to(device, torch.float64)
+    shift = rows.mean(0) if centred else torch.zeros_like(rows[0])
+    return rows - shift, shift
