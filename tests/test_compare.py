@@ -12,7 +12,7 @@ import pandas as pd
 import planted
 import pytest
 import tiny_models
-from test_cli import home, inside, run  # noqa: F401
+from test_cli import home, inside  # noqa: F401
 
 from probeshift import shift
 from probeshift.errors import StoreError
