@@ -104,7 +104,7 @@ def test_both_procedures_are_written_and_say_which_they_are(compared):
     assert table.loc["number_turned", "published"] > 0 == table.loc["number_turned", "strict"]
 
 
-def test_the_same_command_again_fits_and_scores_nothing(compared, run, model, monkeypatch):  # noqa: F811
+def test_the_same_command_again_fits_and_scores_nothing(compared, run, model, monkeypatch):
     def never(*_, **__):
         raise AssertionError("computed again")
 
@@ -115,7 +115,7 @@ def test_the_same_command_again_fits_and_scores_nothing(compared, run, model, mo
     assert "r3b_matrix.png" in out
 
 
-def test_the_published_protocol_says_so_on_every_figure_table(compared, run, model, tmp_path):  # noqa: F811
+def test_the_published_protocol_says_so_on_every_figure_table(compared, run, model, tmp_path):
     options = ("--layer-skip", "2", *SMALL, "--protocol", "published", "--output-dir", str(tmp_path))
     code, out, err = run("crossdata", "compare", "--model", model, *options)
     assert code == 0, err
@@ -124,7 +124,7 @@ def test_the_published_protocol_says_so_on_every_figure_table(compared, run, mod
             assert set(pd.read_csv(path)["protocol"]) == {"published"}, path.name
 
 
-def test_an_extract_is_compared_without_saying_anything_again(run, model, tmp_path):  # noqa: F811
+def test_an_extract_is_compared_without_saying_anything_again(run, model, tmp_path):
     where = ("--output-dir", str(tmp_path))
     code, _, err = run("crossdata", "extract", "--model", model, "--layer-skip", "2", *SMALL[:6], *where)
     assert code == 0, err
@@ -153,12 +153,12 @@ def test_an_interrupted_comparison_keeps_what_is_finished_and_goes_on(home, mode
     assert (folder / "r3b_matrix.png").exists()
 
 
-def test_one_dataset_is_no_comparison(run, model):  # noqa: F811
+def test_one_dataset_is_no_comparison(run, model):
     code, _, err = run("crossdata", "compare", "--model", model, "--datasets", "facts_translations")
     assert code == 2 and "at least two datasets to train on, got facts_translations" in err
 
 
-def test_an_unknown_method_names_the_nearest_before_anything_is_read(run, model):  # noqa: F811
+def test_an_unknown_method_names_the_nearest_before_anything_is_read(run, model):
     code, _, err = run("crossdata", "compare", "--model", model, "--datasets", ",".join(SETS), "--methods", "dim,pcag")
     assert code == 2 and "method `pcag` not found" in err and "pca-g" in err
 
