@@ -23,6 +23,7 @@ class Grid:
     positions: tuple[str, ...] = ("post[-2]", "post[-1]")
     texts: list[str] | None = None
     groups: np.ndarray | None = None
+    dtype: str = "float32"
     space: dict = field(default_factory=lambda: {"model": "toy", "weights": "w", "d_model": 24, "prompts": None})
 
     def __post_init__(self) -> None:

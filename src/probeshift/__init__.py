@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from probeshift.models import load_model as load_model
     from probeshift.probes import METHODS as METHODS
     from probeshift.probes import LinearProbe as LinearProbe
+    from probeshift.saved_probes import open_probe as open_probe
+    from probeshift.scoring import score_texts as score_texts
     from probeshift.shift import evaluate_probe as evaluate_probe
     from probeshift.shift import fit_probe as fit_probe
 
@@ -30,7 +32,9 @@ _HOME = {
     "load_file": "datasets",
     "load_model": "models",
     "measure": "metrics",
+    "open_probe": "saved_probes",
     "read_activations": "extraction",
+    "score_texts": "scoring",
 }
 __all__ = list(_HOME)
 

@@ -37,8 +37,8 @@ FORMAT_VERSION = 1
 class LabelledActivations(Protocol):
     """Rows with a label each and activations at several layers and positions: a store, or a file of another kind.
 
-    `identity` names the content, `space` what must be equal before a probe is carried over, `groups` the question of each row and
-    `texts` the questions themselves (None where they are not known).
+    `identity` names the content, `space` what must be equal before a probe is carried over, `dtype` what the model computed in,
+    `groups` the question of each row and `texts` the questions themselves (None where they are not known).
     """
 
     @property
@@ -47,6 +47,8 @@ class LabelledActivations(Protocol):
     def identity(self) -> str: ...
     @property
     def space(self) -> dict[str, Any]: ...
+    @property
+    def dtype(self) -> str: ...
     @property
     def layers(self) -> tuple[int, ...]: ...
     @property
@@ -255,6 +257,10 @@ class ActivationStore:
         }
 
     @property
+    def dtype(self) -> str:
+        return str(self.plan["dtype"])
+
+    @property
     def layers(self) -> tuple[int, ...]:
         return tuple(self.plan["layers"])
 
@@ -330,6 +336,10 @@ class Part:
     @property
     def space(self) -> dict[str, Any]:
         return self.whole.space
+
+    @property
+    def dtype(self) -> str:
+        return self.whole.dtype
 
     @property
     def layers(self) -> tuple[int, ...]:

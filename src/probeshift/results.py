@@ -37,7 +37,10 @@ MAIN_TABLE = "results"
 
 @dataclass(frozen=True)
 class ProbeCard:
-    """What a probe file holds and where it came from; everything needed to use it honestly elsewhere."""
+    """What a probe file holds and where it came from; everything needed to use it honestly elsewhere.
+
+    `prompts` is how texts became prompts (`PromptEncoder.record`), None for raw text; `task` is "classification" or "regression".
+    """
 
     fit_id: str
     method: str
@@ -59,6 +62,9 @@ class ProbeCard:
     flipped: tuple[bool, ...]
     failures: tuple[str | None, ...]
     procedure: str = ""
+    task: str = "classification"
+    prompts: dict[str, Any] | None = None
+    quantization: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,14 @@ def probe_path(folder: Path, method: str, train: str, procedure: str = "") -> Pa
 
 
 def save_probes(folder: Path, probes: ProbeFile) -> None:
-    """Write a probe file and, last, its card."""
+    """Write the probes of a method and training set where `load_probes` finds them."""
+    write_probes(probe_path(folder, probes.card.method, probes.card.train, probes.card.procedure), probes)
+
+
+def write_probes(path: Path, probes: ProbeFile) -> None:
+    """Write one probe file and, last, its card beside it."""
     from safetensors.numpy import save
 
-    path = probe_path(folder, probes.card.method, probes.card.train, probes.card.procedure)
     publish(path, save({"direction": probes.directions.astype(np.float32), "bias": probes.biases.astype(np.float64)}))
     publish(path.with_suffix(".json"), json.dumps(asdict(probes.card), indent=1))
 
@@ -94,18 +104,27 @@ def load_probes(folder: Path, method: str, train: str, procedure: str = "") -> P
     Raises:
         StoreError: the file or its card cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = probe_path(folder, method, train, procedure)
     if not path.exists() or not path.with_suffix(".json").exists():
         return None
+    return read_probes(path)
+
+
+def read_probes(path: Path) -> ProbeFile:
+    """The probes of one file and its card. Nothing is unpickled.
+
+    Raises:
+        StoreError: the file or its card cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
         card = json.loads(path.with_suffix(".json").read_text())
         tuples = {k: tuple(card[k]) for k in ("layers", "layer_seeds", "flipped", "failures")}
         tensors = load_file(path)
         return ProbeFile(ProbeCard(**{**card, **tuples}), tensors["direction"], tensors["bias"])
-    except (ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise StoreError(
             f"{path} is not a readable probe file ({error}). Delete it and run the same command again."
         ) from error
@@ -190,7 +209,7 @@ class ResultFolder:
         """`probe_vectors.jsonl`: a line per probe and layer, directions to six digits (full ones and controls: `probes/`)."""
         path = self.folder / "probe_vectors.jsonl"
         learned = [probe for probe in probes if not probe.card.control]
-        publish(path, "".join(_vector_line(probe, layer) for probe in learned for layer in probe.card.layers))
+        publish(path, "".join(vector_line(probe, layer) for probe in learned for layer in probe.card.layers))
         return path
 
     def write_evaluations(self, rows: pd.DataFrame, probes: Sequence[ProbeFile]) -> Path:
@@ -233,11 +252,12 @@ def _read_correct(part: Path) -> Iterator[tuple[tuple[str, str, int], np.ndarray
         yield from zip(probes, file.get_tensor("correct").astype(np.float64), strict=True)
 
 
-def _vector_line(probe: ProbeFile, layer: int) -> str:
+def vector_line(probe: ProbeFile, layer: int, digits: int = 6) -> str:
+    """One line of `probe_vectors.jsonl`, its direction to so many digits (9 keep a float32 exactly)."""
     direction, bias = probe.at(layer)
     card = probe.card
     about = {"llm_id": card.model, "train_dataset": card.train, "probe_method": card.method, "point_name": f"h{layer}"}
-    value = {**about, "token_idx": -1, "bias": bias, "vector": [float(f"{x:.6g}") for x in direction]}
+    value = {**about, "token_idx": -1, "bias": bias, "vector": [float(f"{x:.{digits}g}") for x in direction]}
     return json.dumps({"key": f"{card.method}-{card.train}-h{layer}", "value": value}) + "\n"
 
 

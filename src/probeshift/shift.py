@@ -213,7 +213,14 @@ def _card(
         flipped=tuple(bool(f) for part in parts for f in part.flipped),
         failures=tuple(f for part in parts for f in part.failures),
         procedure=method.procedure,
+        prompts=plan.get("prompts") or _raw_prompts(plan),
+        quantization=plan.get("quantization"),
     )
+
+
+def _raw_prompts(plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Raw text is what a card without prompts means, with the tokenizer's special tokens; without them it says so."""
+    return None if plan.get("special_tokens", True) else {"kind": "raw", "special_tokens": False}
 
 
 def context_id(test: SliceData, probes: Sequence[ProbeFile], scoring: Scoring) -> str:

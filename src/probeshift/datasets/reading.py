@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -106,7 +106,7 @@ def _read_json(path: Path) -> Iterator[Row]:
     try:
         yield from _objects(path, json.loads(text)) if text.strip() else ()
     except json.JSONDecodeError:
-        yield from _json_lines(path, iter(text.splitlines()))
+        yield from json_lines(path, iter(text.splitlines()))
 
 
 def _objects(path: Path, value: Any) -> Iterator[Row]:
@@ -127,10 +127,15 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
         if first.lstrip().startswith("["):
             yield from _objects(path, json.load(file))
         else:
-            yield from _json_lines(path, file)
+            yield from json_lines(path, file)
 
 
-def _json_lines(path: Path, lines: Iterator[str]) -> Iterator[Row]:
+def json_lines(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    """One row a line; `path` is named in errors.
+
+    Raises:
+        UsageError: a line is no JSON object.
+    """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -4,7 +4,16 @@ from probeshift.extraction.batching import Batch, cut_batches, cut_shards, share
 from probeshift.extraction.estimate import Cost, estimate, plan_line
 from probeshift.extraction.forward import BatchReader
 from probeshift.extraction.plan import ExtractionOptions, Plan, identify, make_plan
-from probeshift.extraction.run import Extraction, Progress, extract, known_rates, prepare, rate_key, read_activations
+from probeshift.extraction.run import (
+    Extraction,
+    Progress,
+    extract,
+    known_rates,
+    prepare,
+    rate_key,
+    read_activations,
+    shares_safely,
+)
 
 __all__ = [
     "Batch",
@@ -26,4 +35,5 @@ __all__ = [
     "rate_key",
     "read_activations",
     "share_prefixes",
+    "shares_safely",
 ]

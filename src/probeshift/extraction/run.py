@@ -179,9 +179,19 @@ def _check_space(job: Extraction) -> None:
 
 def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extraction | None:
     """Compare shared groups with the plain pass; a job without sharing if the architecture does not allow it."""
-    examples = _groups_to_check(job, reader.model)
-    if not examples:
+    if shares_safely(job.plan, reader, job.folder):
         return None
+    return _replan(job, replace(job.options, reuse_prefixes=False), reader.model)
+
+
+def shares_safely(plan: Plan, reader: BatchReader, record: Path | None = None) -> bool:
+    """Whether computing the shared prefixes of a plan once gives what the plain pass gives; true where nothing is shared.
+
+    What was measured goes into the folder `record`. Without memory for the comparison the reader is told not to share.
+    """
+    examples = _groups_to_check(plan, reader.model)
+    if not examples:
+        return True
     try:
         difference = max(reader.prefix_difference(example) for example in examples)
     except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
@@ -190,24 +200,25 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
         ):  # says nothing about the architecture: the plan stays, but nothing unchecked is used
             log.warning("no memory to check prefix reuse; batches that share a prefix are halved and read without it")
             reader.shares = False
-            return None
-        log.warning("%s cannot reuse prefixes (%s: %s)", job.plan.header["model"], type(error).__name__, error)
+            return True
+        log.warning("%s cannot reuse prefixes (%s: %s)", plan.header["model"], type(error).__name__, error)
         difference = float("inf")
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
-    if difference <= PREFIX_TOLERANCE[reader.model.dtype]:
+    if difference > PREFIX_TOLERANCE[reader.model.dtype]:
+        log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
+        return False
+    if record is not None:
         checked = {"relative_difference": difference, "prefixes": [example.prefix for example in examples]}
-        publish(job.folder / "prefix_check.json", json.dumps(checked))
-        return None
-    log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
-    return _replan(job, replace(job.options, reuse_prefixes=False), reader.model)
+        publish(record / "prefix_check.json", json.dumps(checked))
+    return True
 
 
-def _groups_to_check(job: Extraction, model: LanguageModel) -> list[Batch]:
+def _groups_to_check(plan: Plan, model: LanguageModel) -> list[Batch]:
     """Two members of the cheapest shared group; of the longest too where attention slides, for a window shows once passed."""
     shared = [
-        Batch(b.prefix, (group[:2],)) for b in job.plan.batches if b.prefix for group in b.groups if len(group) > 1
+        Batch(b.prefix, (group[:2],)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1
     ]
-    shared.sort(key=lambda batch: batch.tokens(job.plan.lengths))
+    shared.sort(key=lambda batch: batch.tokens(plan.lengths))
     window = getattr(model.info.config.get_text_config(), "sliding_window", None)
     return [*shared[:1], *(shared[-1:] if window and len(shared) > 1 else [])]
 

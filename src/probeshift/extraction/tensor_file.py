@@ -192,6 +192,12 @@ class TensorFile:
             "prompts": made.get("prompts"),
         }
 
+    @property
+    def dtype(self) -> str:
+        """What the model computed in; files of other programs say only what they store."""
+        stored = str(self.content["activations"].dtype).removeprefix("torch.")
+        return str(self.content.get("provenance", {}).get("dtype", stored))
+
     def read(self, layer: int, position: str) -> Activations:
         """Activations [example, d_model] at one layer and position, float32."""
         column = self.layers.index(layer), self.positions.index(position)

@@ -56,7 +56,7 @@ def _card(trained: Trained, cells: list[FittedCell]) -> ProbeCard:
         source=f"scikit-learn {kind}, penalties {', '.join(f'{c.alpha:g}' for c in cells)}",
         model=str(space["model"]),
         model_weights=str(space["weights"]),
-        dtype="float32",
+        dtype=trained.train.dtype,
         train=f"{trained.train.name}@{name}",
         family="file",
         position=position,
@@ -71,6 +71,8 @@ def _card(trained: Trained, cells: list[FittedCell]) -> ProbeCard:
         flipped=(False,) * len(cells),
         failures=(None,) * len(cells),
         procedure="" if trained.settings.protocol == "strict" else "published",
+        task=trained.task,
+        prompts=space["prompts"],
     )
 
 
