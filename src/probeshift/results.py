@@ -12,7 +12,7 @@ A *context* names everything a row depends on except its layer; rows of other co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,12 @@ class ProbeCard:
     task: str = "classification"
     prompts: dict[str, Any] | None = None
     quantization: str | None = None
+
+
+def card_of(record: Mapping[str, Any]) -> ProbeCard:
+    """A card from what was written of it. Missing and unknown fields raise KeyError and TypeError."""
+    tuples = {k: tuple(record[k]) for k in ("layers", "layer_seeds", "flipped", "failures")}
+    return ProbeCard(**{**record, **tuples})
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,9 @@ def read_probes(path: Path) -> ProbeFile:
     from safetensors.numpy import load_file
 
     try:
-        card = json.loads(path.with_suffix(".json").read_text())
-        tuples = {k: tuple(card[k]) for k in ("layers", "layer_seeds", "flipped", "failures")}
+        card = card_of(json.loads(path.with_suffix(".json").read_text()))
         tensors = load_file(path)
-        return ProbeFile(ProbeCard(**{**card, **tuples}), tensors["direction"], tensors["bias"])
+        return ProbeFile(card, tensors["direction"], tensors["bias"])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise StoreError(
             f"{path} is not a readable probe file ({error}). Delete it and run the same command again."

@@ -19,7 +19,8 @@ from probeshift.probes.probe import LinearProbe
 from probeshift.results import ProbeCard, ProbeFile, read_probes
 
 # Fitted by maximum likelihood of labels given this very score, so that its logistic function is the fitted probability.
-_LOG_ODDS = ("lr", "logistic")
+LOG_ODDS = ("lr", "logistic")
+NO_THRESHOLD = "none: the file holds directions only"
 CHOSEN = "best_probe_predictions.json"
 
 Meaning = Literal["log odds", "value", "score"]
@@ -38,7 +39,12 @@ class SavedProbe:
         """What the score is: "log odds" of the label, as fitted; the predicted "value"; a "score" without a unit."""
         if self.card.task == "regression":
             return "value"
-        return "log odds" if self.card.method in _LOG_ODDS else "score"
+        return "log odds" if self.card.method in LOG_ODDS else "score"
+
+    @property
+    def decides(self) -> bool:
+        """Whether 0 is a threshold: not for predicted values, nor for a bare direction of another program."""
+        return threshold_words(self.card) is not None
 
     @property
     def failure(self) -> str | None:
@@ -76,7 +82,8 @@ def site(layer: int) -> str:
 
 def threshold_words(card: ProbeCard) -> str | None:
     """Where the threshold, which is 0 on the score, comes from; None where there is nothing to decide."""
-    return None if card.task == "regression" else f"score > 0 ({card.threshold})"
+    none = card.task == "regression" or card.threshold == NO_THRESHOLD
+    return None if none else f"score > 0 ({card.threshold})"
 
 
 def open_probe(path: Path | str, layer: int | None = None) -> SavedProbe:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
-from probeshift.cli import crossdata, datasets, models, positions, score, steer, sweep
+from probeshift.cli import crossdata, datasets, exchange, models, positions, score, steer, sweep
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
 
@@ -36,6 +36,8 @@ app.command("extract")(positions.extract)
 app.command("train")(positions.train)
 app.command("steer")(steer.steer)
 app.command("score")(score.score)
+app.command("export")(exchange.export)
+app.command("import")(exchange.import_)
 app.add_typer(crossdata.app, name="crossdata")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(datasets.app, name="datasets")

@@ -39,7 +39,7 @@ class Score:
 
     `score` is None, with a `reason`, where there is none. `probability` is the logistic function of a score that was fitted as log odds,
     `squashed` the same of any other score (no probability); one of them is None, both for predicted values. `decision` is score > 0, None
-    where the probe predicts a number. `tokens` has a score per token of the prompt where they were asked for.
+    where the probe predicts a number or has no threshold. `tokens` has a score per token of the prompt where they were asked for.
     """
 
     score: float | None
@@ -182,7 +182,7 @@ def _scored(reader: Reader, score: float, cut: bool, tokens: tuple[TokenScore, .
         score,
         probability=squashed if fitted else None,
         squashed=None if fitted else squashed,
-        decision=score > 0,
+        decision=score > 0 if reader.saved.decides else None,
         truncated=cut,
         tokens=tokens,
     )
