@@ -12,7 +12,7 @@ A *context* names everything a row depends on except its layer; rows of other co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,8 +231,12 @@ class ResultFolder:
         publish(path, "".join(lines))
         return path
 
-    def correct(self, split: str = "test", table: str = MAIN_TABLE) -> dict[tuple[str, str, int, str], np.ndarray]:
+    def correct(
+        self, split: str = "test", table: str = MAIN_TABLE, tests: Collection[str] | None = None
+    ) -> dict[tuple[str, str, int, str], np.ndarray]:
         """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined.
+
+        `tests` names the test sets to read; None reads all.
 
         Raises:
             StoreError: the table was not collected here.
@@ -240,7 +244,7 @@ class ResultFolder:
         path = self.folder / f"{table}.contexts.json"
         if not path.exists():
             raise StoreError(f"{path} is missing. Run the same evaluation again: it collects what is there.")
-        keys = [k for k in json.loads(path.read_text()) if k[1] == split]
+        keys = [k for k in json.loads(path.read_text()) if k[1] == split and (tests is None or k[0] in tests)]
         return {
             (*probe, test): won
             for test, _, context in keys

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
-from probeshift.cli import crossdata, datasets, exchange, models, positions, score, steer, sweep
+from probeshift.cli import crossdata, datasets, exchange, inspect, models, positions, score, steer, sweep
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
 
@@ -38,6 +38,8 @@ app.command("steer")(steer.steer)
 app.command("score")(score.score)
 app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
+for _command in (inspect.table, inspect.ls, inspect.show, inspect.diff, inspect.doctor):
+    app.command()(_command)
 app.add_typer(crossdata.app, name="crossdata")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(datasets.app, name="datasets")
