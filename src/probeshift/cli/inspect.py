@@ -192,21 +192,19 @@ def diff(a: First, b: Second, top: Top = 20, output: CellsTo = None, as_json: As
         print(f"{name}: {_words(x)} -> {_words(y)}")
     print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts().items()))
     if len(shown):
-        _print_cells(shown)
+        _print_cells(shown, [c for c in found.cells if found.cells[c].nunique(dropna=False) == 1])
     if output is not None:
         print(output)
 
 
-def _print_cells(cells: pd.DataFrame) -> None:
-    constant = [c for c in cells if cells[c].nunique(dropna=False) == 1 and c not in ("how", "beyond_noise")]
-    keys = [
-        c
-        for c in cells
-        if c not in constant and not c.endswith(("_a", "_b")) and c not in ("difference", "ci_low", "ci_high", "p", "q")
-    ]
+_MEASURED = ("difference", "ci_low", "ci_high", "p", "q")
+
+
+def _print_cells(cells: pd.DataFrame, constant: list[str]) -> None:
+    keys = [c for c in cells if c not in (*constant, *_MEASURED) and not c.endswith(("_a", "_b"))]
     rows = [
         [
-            *(str(row[k]) for k in keys),
+            *(_words(row[k]) for k in keys),
             _range(row, "_a"),
             _range(row, "_b"),
             f"{row['difference']:+.3f}",

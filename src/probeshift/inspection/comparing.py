@@ -48,7 +48,8 @@ class Difference:
         one, both = c["value_a"].isna() ^ c["value_b"].isna(), c["value_a"].isna() & c["value_b"].isna()
         return {
             "cells": len(c), "only_a": self.only_a, "only_b": self.only_b, "equal": int((~changed & ~one & ~both).sum()),
-            "changed": int(changed.sum()), "defined_in_one": int(one.sum()), "undefined_in_both": int(both.sum()), "tested_paired": int(c["p"].notna().sum()),
+            "changed": int(changed.sum()), "defined_in_one": int(one.sum()), "undefined_in_both": int(both.sum()),
+            "tested_paired": int(c["p"].notna().sum()),
             "beyond_noise": int((c["beyond_noise"] == True).sum()),  # noqa: E712  (None is not False)
         }  # fmt: skip
 
