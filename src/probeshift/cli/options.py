@@ -89,10 +89,11 @@ def _shown(default: Any) -> str | bool:
     return str(default)
 
 
+_PANELS = {"ModelSettings": "Model", "DataSettings": "Data", "OwnFile": "Your own data"}
+
+
 def _panel(model: type[BaseModel]) -> str:
-    return {"ModelSettings": "Model", "DataSettings": "Data", "OwnFile": "Your own data"}.get(
-        model.__name__, "Experiment"
-    )
+    return next((_PANELS[kind.__name__] for kind in model.__mro__ if kind.__name__ in _PANELS), "Experiment")
 
 
 def pick(given: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -112,4 +113,6 @@ def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][-1]).replace("_", "-")
+        if first["type"] == "missing":
+            raise UsageError(f"{name} is missing. See --help.") from None
         raise UsageError(f"{name}: {first['msg'].lower()}, got `{first.get('input')}`. See --help.") from None

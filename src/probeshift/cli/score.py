@@ -10,11 +10,10 @@ from probeshift.cli.console import print_json, say
 from probeshift.cli.crossdata import AsJson
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
-from probeshift.experiments.inputs import ModelSettings
-from probeshift.experiments.score import ScoreSettings, open_scoring, run_scoring
+from probeshift.experiments.score import ProbeModelSettings, ScoreSettings, open_scoring, run_scoring
 
 
-@options_from(ScoreSettings, ModelSettings)
+@options_from(ScoreSettings, ProbeModelSettings)
 def score(given: dict[str, Any], as_json: AsJson = False) -> None:
     """Score texts with a saved probe: raw score, probability where it was fitted as one, decision; token by token with --tokens.
 
@@ -29,7 +28,7 @@ def score(given: dict[str, Any], as_json: AsJson = False) -> None:
         )
     if as_json and settings.output is None:
         raise UsageError("--json prints a summary, so the scores need a file of their own. Add --output scores.jsonl.")
-    scoring = open_scoring(settings, pick(given, ModelSettings))
+    scoring = open_scoring(settings, pick(given, ProbeModelSettings))
     about = scoring.about()
     for key in ("score", "threshold"):
         say(f"{key:<10} {about['fitted'][key] or 'none'}")

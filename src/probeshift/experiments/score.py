@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 OnRows = Callable[[int], None]  # rows so far
 
 
+class ProbeModelSettings(ModelSettings):
+    """How the probe's own model is loaded and run."""
+
+    model: str = ""
+    """Where the probe's model is, if not under the name in its card: short name, hub id, local folder or .gguf file."""
+    dtype: str = "as fitted"
+    """float32, bfloat16 or float16, if not as in the probe's card."""
+
+
 class ScoreSettings(Settings):
     """Which probe reads which texts, and where its scores go."""
 
