@@ -349,6 +349,33 @@ def test_a_failed_fit_is_not_exported(run, probes):
     assert imported(run, "npz", exported(run, "npz", None, "failed.safetensors")).card.layers == (1, 4)
 
 
+def test_a_steering_vector_goes_out_without_a_threshold_and_with_its_unit(run):
+    from probeshift.steering.vectors import VectorCard, normalised, save_vectors
+
+    def vector(concept, seed):
+        about = VectorCard(
+            concept=concept, method="diffmean", model="toy", weights="w", revision=None, dtype="float32", layer=3, tokens="all",
+            pooling="token", norm=0.0, n_positive=4, n_negative=4, data="d",
+        )  # fmt: skip
+        return normalised(np.random.default_rng(seed).normal(size=D), about).measured(12.5, 8)
+
+    save_vectors(Path("vectors.safetensors"), [vector("honesty", 0), vector("law", 1)])
+    back = imported(run, "gguf", exported(run, "gguf", None, "vectors.safetensors", "--concept", "law"))
+    np.testing.assert_array_equal(back.directions[0], vector("law", 1).direction)
+    assert "12.5" in back.card.source and not open_probe("back.safetensors").decides
+    code, _, err = run("export", "--probe", "vectors.safetensors", "--to", "gguf", "--output", "x.gguf")
+    assert code == 2 and "--concept" in err
+
+
+def test_an_imported_direction_steers(run, probes):
+    from probeshift.steering.probe_vectors import saved_probe_vector
+
+    imported(run, "gguf", exported(run, "gguf"))
+    vector = saved_probe_vector(Path("back.safetensors"))
+    np.testing.assert_allclose(vector.direction, probes.directions[1] / np.linalg.norm(probes.directions[1]), rtol=1e-6)
+    assert vector.layer == 3
+
+
 def test_every_format_is_on_the_page():
     page = (Path(__file__).parents[1] / "docs" / "exchange.md").read_text()
     assert [f.name for f in FORMATS if f"| `{f.name}` |" not in page] == []

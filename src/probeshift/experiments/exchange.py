@@ -17,13 +17,15 @@ class ExportSettings(Settings):
     """Which probe goes into which file."""
 
     probe: Path
-    """Probe file, or the folder of a `probeshift train` run for the probe chosen there."""
+    """Probe file, the folder of a `probeshift train` run for the probe chosen there, or a file of steering vectors."""
     to: str
     """gguf, steering-vectors, lm-eval, axbench, sklearn, npz, probe-vectors or best-probe."""
     output: Path
     """The file to write."""
     layer: int | None = None
     """One layer; without it all that the format can hold."""
+    concept: str | None = None
+    """Which vector, where a file of steering vectors holds several."""
     hookpoint: str = "layers.{layer}"
     """lm-eval: the block's name below the base model (GPT-2: h.{layer})."""
     strength: float = 1.0
@@ -62,20 +64,64 @@ def export(settings: ExportSettings) -> ProbeFile:
     """
     from probeshift.exchange.cards import exported_card, fitting
     from probeshift.exchange.formats import Target
-    from probeshift.saved_probes import open_probe, read_probe_file
 
     format = find_format(settings.to)
     format.require()
     if not settings.output.name.endswith(format.suffix):
         raise UsageError(f"--output {settings.output.name} must end in {format.suffix} for format `{format.name}`.")
-    layer, path = settings.layer, settings.probe
-    if path.is_dir():
-        chosen = open_probe(path, layer)
-        layer, path = chosen.probe.layer, chosen.path
-    probes = fitting(read_probe_file(path), layer, format)
+    whole, layer = _read(settings)
+    probes = fitting(whole, layer, format)
     extra = {"hookpoint": settings.hookpoint, "strength": settings.strength, "model_hint": settings.model_hint}
     format.write(probes, Target(settings.output, exported_card(probes), **extra))  # type: ignore[arg-type]
     return probes
+
+
+def _read(settings: ExportSettings) -> tuple[ProbeFile, int | None]:
+    """What is to be exported, and the layer of it where one is meant."""
+    from probeshift.saved_probes import open_probe, read_probe_file
+
+    path = settings.probe
+    if path.is_dir():
+        chosen = open_probe(path, settings.layer)
+        return read_probe_file(chosen.path), chosen.probe.layer
+    if path.is_file() and not path.with_suffix(".json").is_file():
+        return _vector(path, settings.concept), settings.layer
+    return read_probe_file(path), settings.layer
+
+
+def _vector(path: Path, concept: str | None) -> ProbeFile:
+    """A steering vector, which has a direction of length one and no threshold."""
+    import numpy as np
+
+    from probeshift.results import ProbeCard, ProbeFile
+    from probeshift.saved_probes import NO_THRESHOLD
+    from probeshift.steering.vectors import find_vector, load_vectors
+
+    found = find_vector(load_vectors(path), concept)
+    card, unit = found.card, found.card.max_activation
+    told = "not measured" if unit is None else f"{unit:.6g} along this vector of length one"
+    made = ProbeCard(
+        fit_id=f"vector:{card.data}",
+        method=card.method,
+        source=f"steering vector; strength 1 is {told}",
+        model=card.model,
+        model_weights=card.weights,
+        dtype=card.dtype,
+        train=card.concept,
+        family="vectors",
+        position=card.tokens,
+        layers=(card.layer,),
+        n_rows=(card.n_positive or 0) + (card.n_negative or 0),
+        n_questions=None,
+        seed=0,
+        layer_seeds=(0,),
+        sign="positive strength: towards the concept",
+        threshold=NO_THRESHOLD,
+        control=False,
+        flipped=(False,),
+        failures=(None,),
+    )
+    return ProbeFile(made, found.direction[None], np.zeros(1))
 
 
 def import_(settings: ImportSettings) -> list[tuple[Path, ProbeFile]]:

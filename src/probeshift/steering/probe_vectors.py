@@ -10,7 +10,7 @@ import numpy as np
 from probeshift.errors import StoreError, UsageError
 from probeshift.models import LanguageModel, weight_hash
 from probeshift.probes import LinearProbe
-from probeshift.results import ProbeFile, load_probes
+from probeshift.results import ProbeFile, read_probes
 from probeshift.steering.contrasts import Contrast, make_encoder
 from probeshift.steering.diffmean import with_max_activations
 from probeshift.steering.vectors import SteeringVector, VectorCard, normalised, require_width
@@ -49,11 +49,11 @@ def saved_probe_vector(path: Path, layer: int | None = None) -> SteeringVector:
         StoreError: there is no readable probe file with its card.
         UsageError: the layer is not in the file, or the fit at it failed.
     """
-    file = load_probes(path.parents[2], path.parent.name, path.stem)
-    if file is None:
+    if not (path.is_file() and path.with_suffix(".json").is_file()):
         raise StoreError(
             f"{path} is no probe file with a card beside it. Make one with `probeshift crossdata evaluate`."
         )
+    file = read_probes(path)
     layer = file.card.layers[len(file.card.layers) // 2] if layer is None else layer
     if layer not in file.card.layers:
         raise UsageError(f"layer {layer} is not in {path} (it has {', '.join(map(str, file.card.layers))}).")
