@@ -270,6 +270,19 @@ def test_every_format_in_and_out_gives_the_same_scores(score, tables, probes, mo
             assert suffix == "txt" or [int(i) for i in found["id"]] == list(range(len(TEXTS)))
 
 
+def test_a_parquet_column_that_is_null_throughout_keeps_its_type(score, tables):
+    import pyarrow.parquet as pq
+
+    assert score("--input", "in.txt", "--output", "types.parquet")[0] == 0
+    schema = pq.read_schema("types.parquet")
+    assert [str(schema.field(n).type) for n in ("squashed", "probability", "decision", "reason")] == [
+        "double",
+        "double",
+        "bool",
+        "string",
+    ]
+
+
 def test_standard_input_is_read_as_lines_or_as_json_lines(score, tables, monkeypatch, probes, model):
     wanted = [s.score for s in scores_of(probes["lr"], model)]
     for name, extra in (("in.txt", ()), ("in.jsonl", ("--format", "jsonl", "--text-column", "claim"))):

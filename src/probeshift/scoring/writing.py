@@ -20,6 +20,8 @@ from probeshift.provenance import cannot_write, publish, settle, sha256_json
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 _AT_ONCE = 4096
+# Of columns that may be null throughout.
+_TYPES = {"score": "float64", "probability": "float64", "squashed": "float64", "decision": "bool"}
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,13 @@ def _to_parquet(part: Path, made: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = None
+    schema = pa.schema([("row", pa.int64())])
     for table in _tables(part, None):
-        schema = (
-            table.schema if schema is None else pa.unify_schemas([schema, table.schema], promote_options="permissive")
-        )
-    with pq.ParquetWriter(made, schema or pa.schema([("row", pa.int64())])) as writer:
+        schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+    for index, field in enumerate(schema):
+        if pa.types.is_null(field.type):  # null in every line
+            schema = schema.set(index, pa.field(field.name, pa.type_for_alias(_TYPES.get(field.name, "string"))))
+    with pq.ParquetWriter(made, schema) as writer:
         for table in _tables(part, schema):
             writer.write_table(table)
 
