@@ -113,13 +113,13 @@ def _disk() -> Iterator[Finding]:
     low = free < FREE_AT_LEAST
     level: Level = "problem" if not writable else "warning" if low else "ok"
     yield Finding("cache", level, told, "export PROBESHIFT_CACHE=/a/larger/disk" if low or not writable else None)
-    for name in ("activations", "models"):
+    for name, each in (("activations", "*/*/"), ("models", "*/")):
         folder = root / name
         if folder.is_dir():
             from probeshift.inspection.finding import size_of
 
             yield Finding(
-                f"cache/{name}", "ok", f"{size_of(folder) / 1e9:.2f} GB in {sum(1 for _ in folder.glob('*/*'))} entries"
+                f"cache/{name}", "ok", f"{size_of(folder) / 1e9:.2f} GB in {sum(1 for _ in folder.glob(each))} folders"
             )
 
 
