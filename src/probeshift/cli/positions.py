@@ -9,7 +9,7 @@ from probeshift.cli.crossdata import AsJson, DryRun
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.experiments.inputs import ModelSettings
 from probeshift.experiments.positions.extract import ExtractSettings, Reading, open_reading, plan_reading, run_reading
-from probeshift.experiments.positions.train import TrainSettings
+from probeshift.experiments.positions.settings import TrainSettings
 
 
 @options_from(ExtractSettings, ModelSettings)

@@ -215,9 +215,7 @@ def shares_safely(plan: Plan, reader: BatchReader, record: Path | None = None) -
 
 def _groups_to_check(plan: Plan, model: LanguageModel) -> list[Batch]:
     """Two members of the cheapest shared group; of the longest too where attention slides, for a window shows once passed."""
-    shared = [
-        Batch(b.prefix, (group[:2],)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1
-    ]
+    shared = [Batch(b.prefix, (group[:2],)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1]
     shared.sort(key=lambda batch: batch.tokens(plan.lengths))
     window = getattr(model.info.config.get_text_config(), "sliding_window", None)
     return [*shared[:1], *(shared[-1:] if window and len(shared) > 1 else [])]
