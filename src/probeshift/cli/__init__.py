@@ -17,6 +17,7 @@ import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
 from probeshift.cli import crossdata, datasets, exchange, inspect, models, positions, score, steer, sweep
+from probeshift.cli import report as report_page
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
 
@@ -40,6 +41,7 @@ app.command("export")(exchange.export)
 app.command("import")(exchange.import_)
 for _command in (inspect.table, inspect.ls, inspect.show, inspect.diff, inspect.doctor):
     app.command()(_command)
+app.command("report")(report_page.report)
 app.add_typer(crossdata.app, name="crossdata")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(datasets.app, name="datasets")

@@ -1,0 +1,83 @@
+"""Two runs side by side: the cells both have, how many differ beyond noise, and which settings differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from probeshift.report.html.plain_text import shown_text
+from probeshift.report.html.provenance import flat
+from probeshift.report.html.run_folder import MAIN, RunFolder
+from probeshift.results import ResultFolder
+from probeshift.summaries.run_changes import BEYOND, Correctness, changes, counts
+
+_NOT_COMPARED = ("made.time", "stores", "contexts")
+_METRICS = ("accuracy", "auroc")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`cells` are those both runs measured; `settings` is a section of what differs in their manifests."""
+
+    words: list[str]
+    cells: pd.DataFrame
+    counts: pd.DataFrame
+    settings: dict[str, Any]
+
+
+def comparison(before: RunFolder, after: RunFolder) -> Comparison:
+    """What changed from one run to another, on the main result tables of both."""
+    sides = [_main(run.results) for run in (before, after)]
+    correct = _correct(before), _correct(after)
+    paired = correct if correct[0] and correct[1] else None
+    cells = changes(*sides, paired, _same_questions(before.manifest, after.manifest))
+    return Comparison(_words(sides, cells, paired is not None), cells, counts(cells), _settings(before, after))
+
+
+def _main(rows: pd.DataFrame) -> pd.DataFrame:
+    main = rows[rows["table"].eq(MAIN)]
+    ranked = main[main["metric"].isin(_METRICS)]
+    return ranked if len(ranked) else main
+
+
+def _correct(run: RunFolder) -> Correctness:
+    has = (run.folder / f"{MAIN}.contexts.json").exists()
+    return ResultFolder(run.folder).correct() if has else {}
+
+
+def _same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether both runs asked a test set the same questions: same content, same splits, same limit."""
+
+    def of(manifest: Mapping[str, Any], test: str) -> tuple[Any, ...] | None:
+        data = manifest.get("datasets", {}).get(test)
+        limit = manifest.get("settings", {}).get("data", {}).get("eval_limit")
+        return (data["content_hash"], data["split_rule"], data["split_by"], limit) if data else None
+
+    return lambda test: (known := of(before, test)) is not None and known == of(after, test)
+
+
+def _words(sides: list[pd.DataFrame], cells: pd.DataFrame, paired: bool) -> list[str]:
+    changed = int(cells["verdict"].eq(BEYOND).sum())
+    tests = (
+        "Accuracy is compared question by question where both runs asked the same ones (sign test, Benjamini-Hochberg over all "
+        "such cells, q < 0.05)."
+        if paired
+        else "Neither test is paired: one of the runs kept no record of which questions each probe won."
+    )
+    return [
+        f"{changed:,} of {len(cells):,} cells that both runs measured differ beyond noise.",
+        tests,
+        "Elsewhere a cell counts as changed when the 95 % bounds of its difference, made from both saved intervals as if the runs "
+        "were independent, leave out 0. Each such cell is judged alone: one in twenty is expected without any change.",
+        *(["The runs have no cell in common: other methods, sets, layers or protocols."] if not len(cells) else []),
+    ]
+
+
+def _settings(before: RunFolder, after: RunFolder) -> dict[str, Any]:
+    old, new = (dict(flat(run.manifest)) for run in (before, after))
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k) and not k.startswith(_NOT_COMPARED)]
+    rows = [[shown_text(k), shown_text(old.get(k, "–")), shown_text(new.get(k, "–"))] for k in keys]
+    return {"title": "Settings that differ", "columns": ["what", "before", "after"], "rows": rows}

@@ -1,0 +1,59 @@
+"""What may not be concluded from a run, said from its own rows and manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from probeshift.report.html.plain_text import shown_text
+from probeshift.report.html.run_folder import RunFolder
+
+
+def limits(run: RunFolder) -> list[str]:
+    """Sentences for the page; the general one first, then those this run's rows give cause for."""
+    always = (
+        "A probe that tells true from false text shows that the difference can be read from the activations along one "
+        "direction. It does not show that the model uses it, nor that it is truth and not something that goes with it."
+    )
+    return [shown_text(line) for line in (always, *_of_rows(run.results), *_of_data(run))]
+
+
+def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
+    measured = rows[rows["value"].notna()] if "value" in rows else rows
+    if "ci_low" in rows and len(measured):
+        bare = int(measured["ci_low"].isna().sum())
+        yield (
+            f"{len(measured):,} values are shown, each with its own 95 % interval: about one in twenty misses by chance. "
+            "A cell picked because it looks best or worst needs new data."
+            + (f" {bare:,} have no interval and say so." if bare else "")
+        )
+    for column, what in (("seed", "training seed"), ("model", "model")):
+        if column in rows and rows[column].nunique() == 1:
+            yield f"One {what} ({rows[column].iloc[0]}): nothing here says how another one would do."
+    if "protocol" in rows and rows["protocol"].eq("published").any():
+        yield (
+            "Rows of the published protocol choose sign and threshold on the evaluation labels. They can be set beside published "
+            "numbers and are no estimate of how a probe does on data without labels."
+        )
+    yield from _gaps(rows)
+
+
+def _gaps(rows: pd.DataFrame) -> Iterator[str]:
+    if "limited" in rows and rows["limited"].fillna(False).astype(bool).any():
+        cut = sorted({str(name) for name in rows.loc[rows["limited"].fillna(False).astype(bool), "test"]})
+        yield f"{len(cut)} test sets are cut to a limit, so their numbers are not those of the full sets: {', '.join(cut)}."
+    undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
+    if len(undefined):
+        reasons = undefined["reason"].fillna("no reason given") if "reason" in undefined else pd.Series(["no reason given"])
+        listed = "; ".join(f"{reason}: {count:,}" for reason, count in reasons.value_counts().items())
+        yield f"{len(undefined):,} of {len(rows):,} values are undefined and count in no mean ({listed})."
+
+
+def _of_data(run: RunFolder) -> Iterator[str]:
+    data = run.manifest.get("datasets", {})
+    for name, about in data.items() if isinstance(data, dict) else ():
+        if isinstance(about, dict) and about.get("stand_in"):
+            yield f"{name} is not the published set: {about['stand_in']}."
+    if run.tables_left_out:
+        yield f"Too large for this page, in the run's folder: {', '.join(run.tables_left_out)}."

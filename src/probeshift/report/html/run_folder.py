@@ -1,0 +1,128 @@
+"""What a page reads of a run folder: its result tables, the small tables beside its figures, its manifest and its reading.
+
+Nothing is named by experiment: any folder with a tidy `results.parquet` is a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probeshift.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAIN = "results"
+LARGEST_TABLE = 4 << 20  # bytes of a csv; larger ones stay beside the report
+_ORDER = ["split", "metric", "protocol", "test", "method", "train", "position", "layer"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk. `name` tells it from the others of a report."""
+
+    folder: Path
+    name: str
+
+    @classmethod
+    def open(cls, path: Path, name: str = "") -> RunFolder:
+        """A run by its folder, or by its results.parquet.
+
+        Raises:
+            UsageError: there is no such folder, or it holds no results.
+        """
+        folder = path.parent if path.name == f"{MAIN}.parquet" else path
+        if (folder / f"{MAIN}.parquet").exists():
+            return cls(folder, name or folder.resolve().name)
+        below = sorted(p.parent for p in folder.glob(f"*/{MAIN}.parquet")) if folder.is_dir() else []
+        found = f" Runs below it: {', '.join(f'`{p}`' for p in below[:6])}." if below else ""
+        raise UsageError(
+            f"`{path}` holds no {MAIN}.parquet, so it is no finished run.{found or ' Name the folder a run wrote its results to.'}"
+        )
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """All result rows: the main table and those of other protocols beside it, in one order.
+
+        Raises:
+            StoreError: a table cannot be read.
+        """
+        import pandas as pd
+
+        paths = [self.folder / f"{MAIN}.parquet", *sorted(self.folder.glob(f"{MAIN}-*.parquet"))]
+        parts = [_read(path).assign(table=path.stem) for path in paths]
+        rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
+        return rows.sort_values([c for c in _ORDER if c in rows], kind="stable", ignore_index=True)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """What the run wrote about itself; empty where it wrote nothing."""
+        path = self.folder / "manifest.json"
+        try:
+            found = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError as error:
+            raise StoreError(f"{path} is no readable JSON ({error}). Run the command that wrote it again.") from error
+        return found if isinstance(found, dict) else {"manifest": found}
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The small tables: every csv of the folder that is not a copy of the result rows, by name."""
+        import pandas as pd
+
+        found = {}
+        for path in sorted(self.folder.glob("*.csv")):
+            if not path.stem.startswith(MAIN) and path.stat().st_size <= LARGEST_TABLE:
+                try:
+                    found[path.stem] = pd.read_csv(path)
+                except (ValueError, UnicodeDecodeError) as error:
+                    raise StoreError(f"{path} is no readable table ({error}). Draw the run's figures again.") from error
+        return found
+
+    @property
+    def tables_left_out(self) -> list[str]:
+        """Names of tables too large for a page."""
+        return [p.name for p in sorted(self.folder.glob("*.csv"))
+                if not p.stem.startswith(MAIN) and p.stat().st_size > LARGEST_TABLE]  # fmt: skip
+
+    @property
+    def reading(self) -> list[str]:
+        """The sentences of `reading.md`, in its order."""
+        path = self.folder / "reading.md"
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return [line[2:] for line in lines if line.startswith("- ")]
+
+    @property
+    def details(self) -> list[Path]:
+        """The side files with the scores of single rows."""
+        return sorted((self.folder / "details").glob("*.parquet"))
+
+
+def open_runs(paths: list[Path]) -> list[RunFolder]:
+    """The runs in the given order, each with a name of its own.
+
+    Raises:
+        UsageError: a path that is no run, or one named twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("a run is named twice. Name each run once.")
+    runs = [RunFolder.open(path) for path in paths]
+    names = [run.name for run in runs]
+    twice = {name for name in names if names.count(name) > 1}
+    return [
+        RunFolder(run.folder, f"{run.folder.resolve().parent.name}/{run.name}") if run.name in twice else run
+        for run in runs
+    ]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is no readable table ({error}). Run the command that wrote it again.") from error

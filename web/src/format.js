@@ -1,0 +1,25 @@
+// Numbers and names as the page writes them. Nothing here computes: values come from saved rows.
+
+export const number = (value, places = 3) => (value === null || Number.isNaN(value) ? "–" : Math.abs(value) >= 1000 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : Number.isInteger(value) && Math.abs(value) > 1 ? String(value) : value.toFixed(places));
+
+/** Two digits for the cells of a matrix: .83, 1.0, −.12 */
+export function brief(value) {
+  if (value === null || Number.isNaN(value)) return "";
+  const text = value.toFixed(2);
+  if (Math.abs(value) >= 9.995) return value.toFixed(0);
+  return text === "1.00" ? "1.0" : text.replace(/^(-?)0\./, "$1.").replace("-", "−");
+}
+
+export const count = (value) => (value === null ? "–" : value.toLocaleString("en"));
+
+export const interval = (low, high, places = 3) => (low === null || high === null ? "no interval" : `[${number(low, places)}, ${number(high, places)}]`);
+
+const WORDS = {
+  accuracy: "accuracy by question", accuracy_row: "accuracy by row", auroc: "AUROC", spearman: "Spearman correlation", r2: "explained variance R²",
+  strict: "strict: sign and threshold from training data", published: "published: chosen on evaluation labels",
+  clopper_pearson: "exact binomial", bootstrap_questions: "bootstrap over questions", bootstrap_rows: "bootstrap over rows",
+  range_over_folds: "range over folds", central_95_percent_of_draws: "central 95 % of draws", none: "none",
+  degenerate_clopper_pearson_questions: "exact binomial over questions, as all resamples are equal", degenerate_clopper_pearson_pairs: "exact binomial over independent pairs, as all resamples are equal",
+};
+
+export const words = (name) => WORDS[name] ?? String(name ?? "–").replaceAll("_", " ");

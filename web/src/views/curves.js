@@ -1,0 +1,83 @@
+// Any small table with a step or strength, a value and its bounds is drawn as curves; any with a map between models as points.
+
+import { dotChart, lineChart } from "../charts.js";
+import { choice, controls, dataTable } from "../controls.js";
+import { figure, rowsOf } from "../exports.js";
+import { words } from "../format.js";
+import { chosen } from "../state.js";
+import { lineStyle } from "../theme.js";
+import { openTable } from "../unpack.js";
+
+const STEPS = ["step", "n_sources", "to", "n_training_samples"];
+const STRENGTHS = ["strength", "factor", "multiplier"];
+const MAPS = ["map", "source_model", "from_model", "target_model"];
+const VALUES = ["value", "difference", "per_1000", "auroc", "gap", "effect", "accuracy", "recovery", "cosine", "rating", "score", "kl", "perplexity"];
+const SERIES = ["set", "test", "source", "behaviour", "concept", "kind", "method", "direction", "map", "name"];
+const PANELS = ["measure", "metric", "outcome", "quantity"];
+const BOUNDS = [["ci_low", "ci_high"], ["low", "high"], ["value_low", "value_high"]];
+
+const namesOf = (header) => header.columns.map((column) => column.name);
+const first = (names, candidates) => candidates.find((name) => names.includes(name));
+
+/** How to draw a table as curves over one of `xs`, or null when it cannot be. */
+export function curveSpec(header, xs) {
+  const names = namesOf(header);
+  const isNumber = (name) => header.columns.find((column) => column.name === name)?.kind !== "category";
+  const x = xs.find((name) => names.includes(name));
+  const y = VALUES.find((name) => names.includes(name) && isNumber(name));
+  const bounds = BOUNDS.find((pair) => pair.every((name) => names.includes(name)));
+  return x && y && bounds ? { x, y, low: bounds[0], high: bounds[1], series: first(names, SERIES), panel: first(names, PANELS), label: isNumber(x) ? first(names, ["name", "step_name"]) : null } : null;
+}
+
+const drawable = (run, xs) => Object.entries(run.tables).map(([name, header]) => ({ name, header, spec: curveSpec(header, xs) })).filter((found) => found.spec);
+
+function view(id, title, lead, xs) {
+  return {
+    id, title, lead, available: ({ run }) => drawable(run, xs).length > 0,
+    async render({ run }) { return (await Promise.all(drawable(run, xs).map((found) => panel(found, xs)))).flat(); },
+  };
+}
+
+export const mixtures = view("mixtures", "Mixtures", "The same tests while the training mixture grows: does more variety help, or only more rows?", STEPS);
+export const steering = view("steering", "Steering", "What adding a direction does to the model as it grows stronger, what it costs, and what controls do.", STRENGTHS);
+
+async function panel({ name, header, spec }, xs) {
+  const table = await openTable(header);
+  const panels = spec.panel ? table.distinct(spec.panel) : [];
+  const key = `${name}_${spec.panel}`;
+  const one = panels.length ? chosen(key, panels, panels[0]) : null;
+  const axes = xs.filter((x) => table.has(x) && table.isNumber(x) && table.distinct(x).length > 1);
+  if (!axes.length) return null;
+  const x = chosen(`${name}_x`, axes, axes[0]);
+  const rows = table.select(one === null ? {} : { [spec.panel]: one });
+  const names = spec.series ? [...new Set(rows.map((row) => table.get(spec.series, row)))] : [words(spec.y)];
+  const series = names.map((label, i) => ({ name: String(label), ...lineStyle(i, /random|control|shuffled|null/.test(String(label))), points: rows.filter((row) => !spec.series || table.get(spec.series, row) === label).map((row) => ({ x: table.get(x, row), y: table.get(spec.y, row), low: table.get(spec.low, row), high: table.get(spec.high, row) })).sort((a, b) => a.x - b.x) }));
+  const known = series.some((line) => line.points.some((point) => point.y !== null));
+  const chance = table.has("chance") ? table.get("chance", rows[0]) : spec.y === "auroc" ? 0.5 : /gap|difference|per_1000|effect/.test(spec.y) ? 0 : null;
+  const lines = chance === null ? [] : [{ y: chance, label: /gap|difference|per_1000|effect/.test(spec.y) ? "no difference" : "chance" }];
+  const steps = spec.label && x === xs[0] ? new Map(rows.map((row) => [table.get(x, row), table.get(spec.label, row)])) : null;
+  const picks = controls(choice({ label: words(spec.panel), key, options: panels, value: one }), choice({ label: "over", key: `${name}_x`, options: axes, value: x }));
+  const undefined_ = rows.filter((row) => table.get(spec.y, row) === null).length;
+  const note = [undefined_ && `${undefined_} of ${rows.length} values are undefined and not drawn; the table names why.`, "Bands: 95 % intervals."].filter(Boolean).join(" ");
+  const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: words(one ?? spec.y), range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 860, height: 340, name, categories: steps });
+  return [picks, figure({ title: words(name), note, svg: svg || null, data: () => rowsOf(table, rows) }), undefined_ ? dataTable({ source: table, rows, name, columns: table.names.slice(0, 11).map((n) => ({ name: n, places: 3 })) }) : null];
+}
+
+export const transfer = {
+  id: "transfer", title: "Transfer", lead: "Vectors of one model in another, through a map learned on other concepts; beside them what needs no map at all.",
+  available: ({ run }) => transferTables(run).length > 0,
+  async render({ run }) {
+    return Promise.all(transferTables(run).map(async ([name, header]) => {
+      const table = await openTable(header);
+      const y = VALUES.find((v) => table.has(v) && table.isNumber(v));
+      const bounds = BOUNDS.find((pair) => table.has(...pair));
+      const rows = table.select({});
+      const labels = [...MAPS, "null", "control", "method"].filter((n) => table.has(n) && table.distinct(n).length > 1);
+      const dots = rows.slice(0, 60).map((row) => ({ name: labels.map((n) => table.get(n, row)).filter(Boolean).join(", ") || String(row + 1), value: table.get(y, row), low: bounds ? table.get(bounds[0], row) : null, high: bounds ? table.get(bounds[1], row) : null, control: /null|random|shuffled|mean/.test(labels.map((n) => table.get(n, row)).join(" ")) }));
+      return figure({ title: words(name), note: rows.length > 60 ? `The first 60 of ${rows.length} rows; the CSV has all.` : null, svg: dotChart({ rows: dots, xTitle: words(y), width: 860, name }), data: () => rowsOf(table, rows) });
+    }));
+  },
+};
+
+const transferTables = (run) => Object.entries(run.tables).filter(([, header]) => MAPS.some((name) => namesOf(header).includes(name)) && VALUES.some((v) => namesOf(header).includes(v)) && !curveSpec(header, [...STEPS, ...STRENGTHS]));
+

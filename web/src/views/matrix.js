@@ -1,0 +1,102 @@
+import { choice, controls, picker } from "../controls.js";
+import { h } from "../dom.js";
+import { figure } from "../exports.js";
+import { interval, number, words } from "../format.js";
+import { heatmap } from "../heatmap.js";
+import { estimate, holdsChance, ordered, orderNames, rowsWhere, scaleOf, selection } from "../selection.js";
+import { choose, chosen, state } from "../state.js";
+import { theme } from "../theme.js";
+import { openTable } from "../unpack.js";
+import { cellDetails } from "./cell.js";
+
+const MEANS = "study means";
+
+export const matrix = {
+  id: "matrix", title: "Matrix", lead: "Rows: the set a direction was found on. Columns: the set it was tried on. Outlined: the same set, on questions held out.",
+  available: ({ run }) => sizeOf(run, "train") > 1 || sizeOf(run, "test") > 1,
+  async render(page) {
+    const table = await page.open();
+    const found = selection(page, table);
+    const means = page.run.tables.r3b_matrix && (await openTable(page.run.tables.r3b_matrix));
+    const kinds = ["one probe", ...(means ? [MEANS] : [])];
+    const kind = chosen("show", kinds, "one probe");
+    const order = chosen("order", orderNames(page), orderNames(page)[0]);
+    const shown = kind === MEANS ? ofMeans(means) : ofProbe(table, found);
+    const open = (train, test) => choose({ train, test, cell: "open" }, "matrix");
+    const picks = controls(
+      choice({ label: "show", key: "show", options: kinds, value: kind }),
+      kind !== MEANS && [
+        choice({ label: "metric", key: "metric", options: found.options.metric, value: found.metric }),
+        choice({ label: "method", key: "method", options: found.options.method, value: found.method }),
+        choice({ label: "layer", key: "layer", options: found.options.layer, value: found.layer }),
+        choice({ label: "position", key: "position", options: found.options.position, value: found.position }),
+        choice({ label: "protocol", key: "protocol", options: found.options.protocol, value: found.protocol }),
+      ],
+      picker({ label: "order", key: "order", options: orderNames(page).map((name) => [name, name === "run" ? "as in the run" : `by ${name}`]), value: order }));
+    const svg = draw(page, shown, order, open, state.cell === "open" ? [found.train, found.test] : null);
+    const drawing = figure({ title: shown.title, note: shown.note, svg, data: shown.data, name: `matrix ${shown.title}` });
+    const details = state.cell === "open" ? await cellDetails(page, table, found) : hint();
+    return [picks, familyKey(page), h("div", { class: "split" }, drawing, details)];
+  },
+};
+
+const sizeOf = (run, name) => run.results.columns.find((column) => column.name === name)?.values?.length ?? 0;
+
+const hint = () => h("aside", { class: "details empty" }, h("p", null, "Open a cell to see its numbers, how it changes with the layer, how its scores are spread and which texts it gets most wrong."));
+
+function ofProbe(table, { metric, method, layer, position, protocol, model, seed }) {
+  const rows = rowsWhere(table, { metric, method, layer, position, protocol, model, seed });
+  return {
+    title: `${words(metric)}: ${method}, layer ${layer}${position && position !== "last" ? `, ${position}` : ""}`,
+    note: `${words(protocol)}. Colour by distance from chance of each test set.`,
+    cells: new Map(rows.map((row) => [`${table.get("train", row)}\n${table.get("test", row)}`, { ...estimate(table, row), own: table.get("in_distribution", row) === "yes" }])),
+    trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric,
+    data: () => csvOf(table, rows),
+  };
+}
+
+function ofMeans(table) {
+  const rows = table.select({});
+  const label = `mean recovered accuracy of all learned methods, layers ${table.get("cut_layer", 0)} and deeper`;
+  return {
+    title: label, note: "1.0 is the best probe trained on the test set itself; colour by distance from what guessing recovers.",
+    cells: new Map(rows.map((row) => [`${table.get("train", row)}\n${table.get("test", row)}`, { ...estimate(table, row), own: table.get("in_distribution", row) === "yes" }])),
+    trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric: "recovered",
+    data: () => csvOf(table, rows),
+  };
+}
+
+const names = (table, rows, column) => [...new Set(rows.map((row) => table.get(column, row)))];
+const csvOf = (table, rows) => [table.names, rows.map((row) => table.names.map((name) => table.get(name, row)))];
+
+function draw(page, shown, order, open, selected) {
+  const cell = (train, test) => {
+    const found = shown.cells.get(`${train}\n${test}`);
+    if (!found) return null;
+    const said = found.value === null ? `undefined: ${words(found.reason)}` : `${number(found.value)} ${interval(found.low, found.high)}, chance ${number(found.chance)}, ${found.n} ${found.nKind}`;
+    return { value: found.value, scale: scaleOf(found, shown.metric), dim: holdsChance(found), outlined: found.own, label: `trained on ${train}, tried on ${test}: ${said}` };
+  };
+  return heatmap({
+    rows: ordered(page, shown.trains, order), columns: ordered(page, shown.tests, order), cell, onOpen: open, selected, name: "matrix",
+    rowTitle: "trained on", columnTitle: "tried on", bands: bandsOf(page),
+    legend: { low: shown.metric === "spearman" ? "−1" : "0", middle: "chance", high: "1", dim: "interval holds chance", outlined: "same set" },
+  });
+}
+
+/** The colour of a set's family, or nothing where the run has one family only. */
+export function bandsOf(page) {
+  const list = familyNames(page);
+  const t = theme();
+  return list.length > 1 ? (name) => t.lines[list.indexOf(page.run.families[name] ?? "") % t.lines.length] ?? t.faint : null;
+}
+
+const familyNames = (page) => [...new Set(Object.values(page.run.families))].filter(Boolean).sort();
+
+function familyKey(page) {
+  const list = familyNames(page);
+  if (list.length < 2) return null;
+  const t = theme();
+  const swatch = (name, i) => { const box = h("i"); box.style.background = t.lines[i % t.lines.length]; return h("span", null, box, name); };
+  return h("p", { class: "key" }, "families: ", list.map(swatch));
+}
+

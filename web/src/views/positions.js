@@ -1,0 +1,50 @@
+import { dotChart } from "../charts.js";
+import { choice, controls } from "../controls.js";
+import { h } from "../dom.js";
+import { figure, rowsOf } from "../exports.js";
+import { interval, number, words } from "../format.js";
+import { heatmap } from "../heatmap.js";
+import { estimate, holdsChance, isControl, scaleOf, selection } from "../selection.js";
+import { choose, chosen } from "../state.js";
+
+export const positions = {
+  id: "positions", title: "Layer × position", lead: "One probe per layer and token position. Outlined: the cell chosen without looking at test rows.",
+  available: ({ run }) => (run.results.columns.find((column) => column.name === "position")?.values?.length ?? 0) > 1,
+  async render(page) {
+    const table = await page.open();
+    const found = selection(page, table);
+    const splits = table.distinct("split");
+    const split = chosen("split", splits, "test");
+    const picks = controls(
+      choice({ label: "metric", key: "metric", options: found.options.metric, value: found.metric }),
+      choice({ label: "rows", key: "split", options: splits.map((name) => [name, { test: "test rows", cv: "cross-validation", train: "training rows" }[name] ?? name]), value: split }),
+      choice({ label: "method", key: "method", options: [...new Set(table.select({}).filter((row) => !isControl(table, row)).map((row) => table.get("method", row)))], value: found.method }));
+    const where = { split, metric: found.metric, method: found.method, protocol: found.protocol };
+    const rows = table.select(where).filter((row) => !isControl(table, row) && table.get("position", row) !== null && table.get("layer", row) !== null);
+    return [picks, rows.length ? map(table, rows, found, split) : h("p", { class: "note" }, "No rows for this choice."), controlsOf(table, found)];
+  },
+};
+
+function map(table, rows, found, split) {
+  const cells = new Map(rows.map((row) => [`${table.get("layer", row)}\n${table.get("position", row)}`, { ...estimate(table, row), own: table.get("selected", row) === "yes" }]));
+  const layers = [...new Set(rows.map((row) => table.get("layer", row)))].sort((a, b) => b - a).map(String);
+  const places = [...new Set(rows.map((row) => table.get("position", row)))];
+  const cell = (layer, position) => {
+    const e = cells.get(`${layer}\n${position}`);
+    return e && { value: e.value, scale: scaleOf(e, found.metric), dim: holdsChance(e), outlined: e.own, label: `layer ${layer}, ${position}: ${e.value === null ? words(e.reason) : number(e.value)} ${interval(e.low, e.high)}, chance ${number(e.chance)}, n ${e.n}` };
+  };
+  const svg = heatmap({ rows: layers, columns: places, cell, onOpen: (layer, position) => choose({ layer, position }, "positions"), selected: [String(found.layer), found.position], name: "positions", rowTitle: "layer", columnTitle: "token position", width: 58, height: 21,
+    legend: { low: /spearman/.test(found.metric) ? "−1" : "0", middle: "chance", high: "1", dim: "interval holds chance", outlined: "chosen" } });
+  const words_ = { test: "test rows", cv: "cross-validation on training rows", train: "the training rows themselves, which flatter" }[split] ?? split;
+  return figure({ title: `${words(found.metric)} of ${found.method} on ${words_}`, svg, data: () => rowsOf(table, rows) });
+}
+
+/** The chosen probe beside controls that learned nothing of the answers, where the run has them. */
+function controlsOf(table, found) {
+  const rows = table.select({ split: "test", metric: found.metric }).filter((row) => table.get("control", row) === "yes" || table.get("selected", row) === "yes");
+  if (!rows.some((row) => isControl(table, row))) return null;
+  const dots = rows.map((row) => { const e = estimate(table, row); return { name: isControl(table, row) ? `control: ${words(table.get("method", row))}` : `${table.get("method", row)}, chosen cell`, value: e.value, low: e.low, high: e.high, reason: words(e.reason), control: isControl(table, row) }; });
+  const chance = estimate(table, rows[0]).chance;
+  const svg = dotChart({ rows: dots, lines: chance === null ? [] : [{ x: chance, label: "chance" }], xTitle: words(found.metric), width: 860, name: "controls" });
+  return figure({ title: "The chosen probe beside its controls", svg, data: () => rowsOf(table, rows) });
+}
