@@ -110,7 +110,7 @@ class Chromium:
         """Open a file from disk and wait until the page says that it is ready."""
         self.ask("Page.navigate", url="about:blank")
         self.ask("Page.navigate", url=path.resolve().as_uri() + fragment)
-        self.until("document.documentElement.dataset.ready === 'yes' || !!document.querySelector('.failed')")
+        self.until("document.documentElement?.dataset.ready === 'yes' || !!document.querySelector('.failed')")
 
     def js(self, expression: str) -> object:
         """The value of an expression in the page, awaited."""

@@ -49,8 +49,9 @@ export function lineChart({ series, lines = [], mark, xTitle, yTitle, range, wid
   const shown = categories || xsFound.length <= 8 ? xsFound : ticks(xsFound[0], xsFound.at(-1), 8).filter((v) => v >= xsFound[0] && v <= xsFound.at(-1));
   axes(svg, box, { x, y, xs: shown, ys: ticks(low, high), xTitle, yTitle, xText: categories ? (v) => shorten(categories.get(v) ?? tickText(v), 16) : tickText });
   if (mark !== undefined && mark !== null) svg.append(s("line", { x1: x(mark), x2: x(mark), y1: box.top, y2: box.bottom, stroke: t.accent, "stroke-width": 1.2, "stroke-dasharray": "2 3" }));
-  for (const ref of lines) svg.append(s("line", { x1: box.left, x2: box.right, y1: y(ref.y), y2: y(ref.y), stroke: t.ink, "stroke-width": 1.1, "stroke-dasharray": ref.dash ?? "5 4" }), s("text", { x: box.left + 4, y: y(ref.y) - 5, fill: t.ink, "font-size": 11 }, ref.label));
   for (const line of series) drawLine(svg, line, x, y);
+  lines.forEach((ref, place) => svg.append(s("line", { x1: box.left, x2: box.right, y1: y(ref.y), y2: y(ref.y), stroke: t.ink, "stroke-width": 1.1, "stroke-dasharray": ref.dash ?? "5 4" }),
+    s("text", { x: box.left + 4, y: y(ref.y) + (place ? -6 : 14), fill: t.ink, "font-size": 11.5, stroke: t.panel, "stroke-width": 4, "stroke-linejoin": "round", "paint-order": "stroke" }, ref.label)));
   drawLegend(svg, series, labels, box, y, t);
   return svg;
 }
@@ -110,7 +111,7 @@ function drawDot(svg, row, box, at, x, t) {
 }
 
 /** Rows by score, true above the line and false below it; the dashed line is the threshold. */
-export function histogram({ ends, above, below, width = 380, height = 200 }) {
+export function histogram({ ends, above, below, width = 440, height = 210 }) {
   const t = theme();
   const { svg, box } = frame(width, height, { left: 44, right: 12, top: 20, bottom: 40 }, "scores by class");
   const most = Math.max(...above, ...below, 1);

@@ -1,7 +1,7 @@
 // Controls: native selects and tables, so that keyboard and screen readers work as everywhere.
 
 import { foreign, h } from "./dom.js";
-import { count, number, words } from "./format.js";
+import { count, number, probability, words } from "./format.js";
 import { csv, download } from "./exports.js";
 import { choose } from "./state.js";
 
@@ -49,7 +49,8 @@ export function dataTable({ source, rows, columns, name, caption, sort }) {
 function cellOf(column, source, row) {
   const value = source.get(column.name, row);
   if (column.format) return h("td", { class: "number" }, column.format(row));
-  if (typeof value === "number") return h("td", { class: "number" }, number(value, column.places ?? 4));
+  if (typeof value === "number" && /^[pq](_|$)/.test(column.name)) return h("td", { class: "number" }, probability(value));
+  if (typeof value === "number") return h("td", { class: "number" }, source.isWhole(column.name) ? count(value) : number(value, column.places ?? 4));
   return h("td", null, value === null ? "–" : foreign(value));
 }
 

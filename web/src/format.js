@@ -1,6 +1,14 @@
 // Numbers and names as the page writes them. Nothing here computes: values come from saved rows.
 
-export const number = (value, places = 3) => (value === null || Number.isNaN(value) ? "–" : Math.abs(value) >= 1000 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : Number.isInteger(value) && Math.abs(value) > 1 ? String(value) : value.toFixed(places));
+export function number(value, places = 3) {
+  if (value === null || Number.isNaN(value)) return "–";
+  if (Math.abs(value) >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 0 }).replace("-", "−");
+  const text = Number.isInteger(value) && Math.abs(value) > 1 ? String(value) : value.toFixed(places);
+  return (/^-0\.?0*$/.test(text) ? text.slice(1) : text).replace("-", "−");
+}
+
+/** A p or q: small ones are said to be small, never zero. */
+export const probability = (value) => (value !== null && value < 0.0005 ? "<0.001" : number(value));
 
 /** Two digits for the cells of a matrix: .83, 1.0, −.12 */
 export function brief(value) {

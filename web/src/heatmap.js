@@ -43,8 +43,9 @@ function columnLabel(name, x, y, slanted, t) {
 }
 
 function drawBands(svg, { rows, columns, bands, left, top, width, height }) {
-  rows.forEach((name, r) => svg.append(s("rect", { x: left - 9, y: top + r * height, width: 5, height, fill: bands(name) })));
-  columns.forEach((name, c) => svg.append(s("rect", { x: left + c * width, y: top - 9, width, height: 5, fill: bands(name) })));
+  const strip = (name, box) => bands(name) && svg.append(s("rect", { ...box, fill: bands(name) }));
+  rows.forEach((name, r) => strip(name, { x: left - 9, y: top + r * height, width: 5, height }));
+  columns.forEach((name, c) => strip(name, { x: left + c * width, y: top - 9, width, height: 5 }));
 }
 
 function drawCell(found, { x, y, width, height, label, hatch, t }) {

@@ -37,7 +37,7 @@ async function start() {
     part.drawn = true;
     try {
       const nodes = await part.view.render(page);
-      part.body.replaceChildren(...[nodes].flat().filter(Boolean));
+      part.body.replaceChildren(...[nodes].flat(4).filter(Boolean));
     } catch (error) {
       part.body.replaceChildren(h("p", { class: "failed", role: "alert" }, `This view could not be drawn: ${error.message}`));
       throw error;

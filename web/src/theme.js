@@ -2,6 +2,8 @@
 
 export const LINES = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#7A5BA6"];
 const DARK_LINES = ["#4FA8DC", "#F08A45", "#2FC49A", "#DD9BC0", "#F0B94A", "#8ACBF0", "#C7A64A", "#AE93D6"];
+/** Families of sets, as in the figures beside the run. */
+export const FAMILIES = ["#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442", "#D55E00"];
 const DASHES = ["", "", "", "", "6 3", "6 3", "2 3", "2 3"];
 const MARKS = { light: ["#8a4a05", "#c9741a", "#eda955", "#f9d9ae", "#f6f5f4", "#d5d2e6", "#a59ccb", "#6f5fa6", "#40237a"], dark: ["#f5a64a", "#d58430", "#a4622a", "#6b4630", "#2d2e33", "#48446a", "#6d62a0", "#9384cc", "#c0b1f2"] };
 

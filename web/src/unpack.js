@@ -48,6 +48,10 @@ export class Table {
     return this.columns.get(name)?.kind !== "category";
   }
 
+  isWhole(name) {
+    return this.columns.get(name)?.kind === "integer";
+  }
+
   /** A text, a number, or null where it is undefined or the column is absent. */
   get(name, row) {
     const column = this.columns.get(name);

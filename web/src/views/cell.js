@@ -21,7 +21,7 @@ export async function cellDetails(page, table, found) {
   return h("aside", { class: "details", "aria-labelledby": "cell-title" }, close, title,
     h("p", { class: "note" }, `${method}, layer ${layer}${position ? `, position ${position}` : ""}; ${words(protocol)}`),
     headline(estimate(table, rows.find((row) => table.get("metric", row) === metric) ?? rows[0]), metric, ceiling),
-    numbers(table, rows), facts(table, rows[0], ceiling),
+    numbers(table, rows), facts(table, rows.find((row) => table.get("metric", row) === metric) ?? rows[0], ceiling),
     byLayer(table, { ...where, metric }, layer, ceiling, metric),
     await scores(page, found));
 }
@@ -33,13 +33,14 @@ function headline(found, metric, ceiling) {
 }
 
 function numbers(table, rows) {
-  const line = (row) => { const found = estimate(table, row); return h("tr", null, h("th", { scope: "row" }, words(table.get("metric", row))), h("td", { class: "number" }, found.value === null ? words(found.reason) : number(found.value)), h("td", { class: "number" }, interval(found.low, found.high)), h("td", { class: "number" }, number(found.chance)), h("td", { class: "number" }, `${count(found.n)} ${found.nKind ?? ""}`), h("td", null, words(found.kind))); };
-  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["metric", "value", "95 % interval", "chance", "n", "interval by"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, rows.map(line))));
+  const line = (row) => { const found = estimate(table, row); return h("tr", null, h("th", { scope: "row" }, words(table.get("metric", row))), h("td", { class: "number" }, found.value === null ? words(found.reason) : number(found.value)), h("td", { class: "number" }, interval(found.low, found.high)), h("td", { class: "number" }, number(found.chance)), h("td", { class: "number" }, `${count(found.n)} ${found.nKind ?? ""}`)); };
+  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, ["metric", "value", "95 % interval", "chance", "n"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, rows.map(line))));
 }
 
 function facts(table, row, ceiling) {
   const told = [
     ceiling && ["best at home", `${number(ceiling.value)} by ${ceiling.method}, layer ${ceiling.layer}, chosen on the selection split`],
+    ["interval by", words(table.get("ci_kind", row))],
     ["training questions", count(table.get("n_train", row))],
     ["sign", table.get("sign_source", row)], ["threshold", table.get("threshold_source", row)],
     table.get("flipped", row) === "yes" && ["turned", "its sign was turned on the evaluation labels"],
@@ -69,13 +70,16 @@ async function scores(page, found) {
   const [all, positive] = [cells.get("rows", row), cells.get("true", row)];
   const base = positive / all;
   return [
-    figure({ title: "Scores by class", note: `${count(positive)} true and ${count(all - positive)} false rows of the test set.`, svg: histogram({ ends: [...get("ends")], above: get("true_rows"), below: get("false_rows") }), data: () => bins(get), name: "scores by class" }),
+    figure({ title: "Scores by class", note: `${count(positive)} true and ${count(all - positive)} false rows of the test set.${oneSided(get("ends"))}`, svg: histogram({ ends: [...get("ends")], above: get("true_rows"), below: get("false_rows") }), data: () => bins(get), name: "scores by class" }),
     h("div", { class: "pair" },
       Number.isNaN(get("caught")[0]) ? h("p", { class: "note" }, "One class only: no ROC curve.") : figure({ title: "ROC", svg: rocCurve({ caught: get("caught") }), data: () => [["false_rows_called_true_at_most", "true_rows_called_true"], [...get("caught")].map((v, i, whole) => [i / (whole.length - 1), v])], name: "roc" }),
       figure({ title: "True rows by score", svg: shareByScore({ share: get("part_share"), low: get("part_low"), high: get("part_high"), base }), data: () => [["part", "mean_score", "share_true", "ci_low", "ci_high", "rows"], [...get("part_share")].map((v, i) => [i + 1, get("part_score")[i], v, get("part_low")[i], get("part_high")[i], get("part_rows")[i]])], name: "true rows by score" })),
     await worst(page, get),
   ];
 }
+
+/** Said when the threshold lies outside the picture. */
+const oneSided = ([low, high]) => (low > 0 ? " Every score lies above the threshold: all rows are called true." : high < 0 ? " Every score lies below the threshold: all rows are called false." : "");
 
 function elsewhere(cells, same, found) {
   const layers = [...new Set((same.length ? same : cells.select({})).map((row) => cells.get("layer", row)))];

@@ -59,7 +59,7 @@ async function panel({ name, header, spec }, xs) {
   const picks = controls(choice({ label: words(spec.panel), key, options: panels, value: one }), choice({ label: "over", key: `${name}_x`, options: axes, value: x }));
   const undefined_ = rows.filter((row) => table.get(spec.y, row) === null).length;
   const note = [undefined_ && `${undefined_} of ${rows.length} values are undefined and not drawn; the table names why.`, "Bands: 95 % intervals."].filter(Boolean).join(" ");
-  const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: words(one ?? spec.y), range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 860, height: 340, name, categories: steps });
+  const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: words(one ?? spec.y), range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 1040, height: 340, name, categories: steps });
   return [picks, figure({ title: words(name), note, svg: svg || null, data: () => rowsOf(table, rows) }), undefined_ ? dataTable({ source: table, rows, name, columns: table.names.slice(0, 11).map((n) => ({ name: n, places: 3 })) }) : null];
 }
 
@@ -74,7 +74,7 @@ export const transfer = {
       const rows = table.select({});
       const labels = [...MAPS, "null", "control", "method"].filter((n) => table.has(n) && table.distinct(n).length > 1);
       const dots = rows.slice(0, 60).map((row) => ({ name: labels.map((n) => table.get(n, row)).filter(Boolean).join(", ") || String(row + 1), value: table.get(y, row), low: bounds ? table.get(bounds[0], row) : null, high: bounds ? table.get(bounds[1], row) : null, control: /null|random|shuffled|mean/.test(labels.map((n) => table.get(n, row)).join(" ")) }));
-      return figure({ title: words(name), note: rows.length > 60 ? `The first 60 of ${rows.length} rows; the CSV has all.` : null, svg: dotChart({ rows: dots, xTitle: words(y), width: 860, name }), data: () => rowsOf(table, rows) });
+      return figure({ title: words(name), note: rows.length > 60 ? `The first 60 of ${rows.length} rows; the CSV has all.` : null, svg: dotChart({ rows: dots, xTitle: words(y), width: 1040, name }), data: () => rowsOf(table, rows) });
     }));
   },
 };

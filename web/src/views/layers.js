@@ -45,7 +45,7 @@ async function curves(page, table, found) {
   }).sort((a, b) => Number(a.strong) - Number(b.strong));
   const chance = estimate(table, rows[0]).chance;
   const lines = [...(chance === null ? [] : [{ y: chance, label: "chance" }]), ...(ceiling ? [{ y: ceiling.value, label: `best at home (${ceiling.method}, layer ${ceiling.layer})`, dash: "1 0" }] : [])];
-  const svg = lineChart({ series, lines, mark: found.layer, xTitle: "layer", yTitle: words(metric), range: /spearman|r2/.test(metric) ? null : [0, 1], width: 920, height: 380, name: "methods by layer" });
+  const svg = lineChart({ series, lines, mark: found.layer, xTitle: "layer", yTitle: words(metric), range: /spearman|r2/.test(metric) ? null : [0, 1], width: 1180, height: 400, name: "methods by layer" });
   return figure({ title: `${train} → ${test}: every method by layer`, note: `The band is the 95 % interval of ${found.method}; the others' are in the CSV. The dotted line is layer ${found.layer}.`, svg, data: () => rowsOf(table, rows) });
 }
 
@@ -56,12 +56,12 @@ function map(page, table, found) {
   const all = [...new Set(rows.map((row) => table.get("layer", row)))].sort((a, b) => a - b).map(String);
   if (all.length < 2) return null;
   const tests = ordered(page, [...new Set(rows.map((row) => table.get("test", row)))]);
-  const width = all.length > MOST_COLUMNS ? 14 : all.length > 24 ? 27 : 34;
+  const width = all.length > MOST_COLUMNS ? 14 : all.length > 24 ? 36 : 40;
   const cell = (test, layer) => {
     const e = cells.get(`${test}\n${layer}`);
     return e && { value: e.value, scale: scaleOf(e, metric), dim: holdsChance(e), outlined: e.own, label: `${method} on ${train}, layer ${layer}, tried on ${test}: ${number(e.value)} ${interval(e.low, e.high)}, chance ${number(e.chance)}, n ${e.n}` };
   };
-  const svg = heatmap({ rows: tests, columns: all, cell, onOpen: (test, layer) => choose({ test, layer, cell: "open" }, "matrix"), selected: [found.test, String(found.layer)], name: "layers", rowTitle: "tried on", columnTitle: "layer", bands: bandsOf(page) && ((name) => bandsOf(page)(name)), width,
+  const svg = heatmap({ rows: tests, columns: all, cell, onOpen: (test, layer) => choose({ test, layer, cell: "open" }, "matrix"), selected: [found.test, String(found.layer)], name: "layers", rowTitle: "tried on", columnTitle: "layer", bands: bandsOf(page), width,
     legend: { low: "0", middle: "chance", high: "1", dim: "interval holds chance", outlined: "same set" } });
   return figure({ title: `${method} trained on ${train}: layers and test sets`, note: "Open a cell to see its details in the matrix.", svg, data: () => rowsOf(table, rows) });
 }

@@ -5,7 +5,7 @@ import { interval, number, words } from "../format.js";
 import { heatmap } from "../heatmap.js";
 import { estimate, holdsChance, ordered, orderNames, rowsWhere, scaleOf, selection } from "../selection.js";
 import { choose, chosen, state } from "../state.js";
-import { theme } from "../theme.js";
+import { FAMILIES } from "../theme.js";
 import { openTable } from "../unpack.js";
 import { cellDetails } from "./cell.js";
 
@@ -86,8 +86,7 @@ function draw(page, shown, order, open, selected) {
 /** The colour of a set's family, or nothing where the run has one family only. */
 export function bandsOf(page) {
   const list = familyNames(page);
-  const t = theme();
-  return list.length > 1 ? (name) => t.lines[list.indexOf(page.run.families[name] ?? "") % t.lines.length] ?? t.faint : null;
+  return list.length > 1 ? (name) => FAMILIES[list.indexOf(page.run.families[name]) % FAMILIES.length] ?? null : null;
 }
 
 const familyNames = (page) => [...new Set(Object.values(page.run.families))].filter(Boolean).sort();
@@ -95,8 +94,7 @@ const familyNames = (page) => [...new Set(Object.values(page.run.families))].fil
 function familyKey(page) {
   const list = familyNames(page);
   if (list.length < 2) return null;
-  const t = theme();
-  const swatch = (name, i) => { const box = h("i"); box.style.background = t.lines[i % t.lines.length]; return h("span", null, box, name); };
+  const swatch = (name, i) => { const box = h("i"); box.style.background = FAMILIES[i % FAMILIES.length]; return h("span", null, box, name); };
   return h("p", { class: "key" }, "families: ", list.map(swatch));
 }
 

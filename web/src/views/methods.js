@@ -20,9 +20,9 @@ export const methods = {
 function ranking(table) {
   const rows = table.select({});
   const dots = rows.map((row) => { const e = estimate(table, row); return { name: table.get("name", row), value: e.value, low: e.low, high: e.high, control: isControl(table, row), marks: [{ x: table.get("chance", row), label: "guessing" }], reason: words(table.get("reason", row)) }; });
-  const svg = dotChart({ rows: dots, xTitle: "mean recovered accuracy (1 is the best probe at home)", width: 860, name: "methods ranked", markWord: "guessing" });
+  const svg = dotChart({ rows: dots, xTitle: "mean recovered accuracy (1 is the best probe at home)", width: 1040, name: "methods ranked", markWord: "guessing" });
   const first = rows[0];
-  return figure({ title: "Mean over cells away from home", note: `${table.get("counted", first)}; ${count(table.get("n_cells", first))} cells of the leading method on ${table.get("n_sets", first)} test sets. Hollow: the control, which learned nothing. Intervals hold for other questions of the same sets.`, svg, data: () => rowsOf(table, rows), name: "methods ranked" });
+  return figure({ title: "Mean over cells away from home", note: `Counted: ${table.get("counted", first)}; ${count(table.get("n_cells", first))} cells of the leading method on ${table.get("n_sets", first)} test sets. Hollow: the control, which learned nothing. Intervals hold for other questions of the same sets.`, svg, data: () => rowsOf(table, rows), name: "methods ranked" });
 }
 
 function pairTable(table) {
@@ -44,6 +44,6 @@ async function atOneCell(page, table) {
   const chance = estimate(table, rows[0]).chance;
   const ceiling = metric === "accuracy" && (await ceilingOf(page, openTable, test));
   const lines = [...(chance === null ? [] : [{ x: chance, label: "chance" }]), ...(ceiling ? [{ x: ceiling.value, label: "best at home", dash: "1 0" }] : [])];
-  const svg = dotChart({ rows: dots, lines, xTitle: words(metric), range: /spearman|r2/.test(metric) ? null : [0, 1], width: 860, name: "methods at one cell" });
+  const svg = dotChart({ rows: dots, lines, xTitle: words(metric), range: /spearman|r2/.test(metric) ? null : [0, 1], width: 1040, name: "methods at one cell" });
   return [h("h3", { class: "spaced" }, "At one cell"), picks, figure({ title: `${train} → ${test}, layer ${layer}`, note: `n = ${count(estimate(table, rows[0]).n)} ${estimate(table, rows[0]).nKind ?? ""}`, svg, data: () => rowsOf(table, rows), name: `methods ${train} ${test} layer ${layer}` })];
 }

@@ -45,6 +45,6 @@ function controlsOf(table, found) {
   if (!rows.some((row) => isControl(table, row))) return null;
   const dots = rows.map((row) => { const e = estimate(table, row); return { name: isControl(table, row) ? `control: ${words(table.get("method", row))}` : `${table.get("method", row)}, chosen cell`, value: e.value, low: e.low, high: e.high, reason: words(e.reason), control: isControl(table, row) }; });
   const chance = estimate(table, rows[0]).chance;
-  const svg = dotChart({ rows: dots, lines: chance === null ? [] : [{ x: chance, label: "chance" }], xTitle: words(found.metric), width: 860, name: "controls" });
+  const svg = dotChart({ rows: dots, lines: chance === null ? [] : [{ x: chance, label: "chance" }], xTitle: words(found.metric), width: 1040, name: "controls" });
   return figure({ title: "The chosen probe beside its controls", svg, data: () => rowsOf(table, rows) });
 }

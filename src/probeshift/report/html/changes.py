@@ -29,23 +29,33 @@ class Comparison:
 
 
 def comparison(before: RunFolder, after: RunFolder) -> Comparison:
-    """What changed from one run to another, on the main result tables of both."""
-    sides = [_main(run.results) for run in (before, after)]
-    correct = _correct(before), _correct(after)
+    """What changed from one run to another, on the rows of the protocol that the first one's main table is of."""
+    protocol = _protocol(before)
+    sides = [_rows(run, protocol) for run in (before, after)]
+    correct = _correct(before, sides[0]), _correct(after, sides[1])
     paired = correct if correct[0] and correct[1] else None
     cells = changes(*sides, paired, _same_questions(before.manifest, after.manifest))
-    return Comparison(_words(sides, cells, paired is not None), cells, counts(cells), _settings(before, after))
+    return Comparison(_words(cells, paired is not None), cells, counts(cells), _settings(before, after))
 
 
-def _main(rows: pd.DataFrame) -> pd.DataFrame:
-    main = rows[rows["table"].eq(MAIN)]
-    ranked = main[main["metric"].isin(_METRICS)]
-    return ranked if len(ranked) else main
+def _protocol(run: RunFolder) -> str | None:
+    main = run.results[run.results["table"].eq(MAIN)]
+    return str(main["protocol"].iloc[0]) if "protocol" in main and len(main) else None
 
 
-def _correct(run: RunFolder) -> Correctness:
-    has = (run.folder / f"{MAIN}.contexts.json").exists()
-    return ResultFolder(run.folder).correct() if has else {}
+def _rows(run: RunFolder, protocol: str | None) -> pd.DataFrame:
+    rows = run.results
+    if protocol is not None and "protocol" in rows:
+        rows = rows[rows["protocol"].eq(protocol)]
+    ranked = rows[rows["metric"].isin(_METRICS)]
+    return ranked if len(ranked) else rows
+
+
+def _correct(run: RunFolder, rows: pd.DataFrame) -> Correctness:
+    """Questions won, of the one table these rows are from; none where the run kept no record."""
+    tables = rows["table"].unique()
+    kept = len(tables) == 1 and (run.folder / f"{tables[0]}.contexts.json").exists()
+    return ResultFolder(run.folder).correct(table=tables[0]) if kept else {}
 
 
 def _same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Callable[[str], bool]:
@@ -59,7 +69,7 @@ def _same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Call
     return lambda test: (known := of(before, test)) is not None and known == of(after, test)
 
 
-def _words(sides: list[pd.DataFrame], cells: pd.DataFrame, paired: bool) -> list[str]:
+def _words(cells: pd.DataFrame, paired: bool) -> list[str]:
     changed = int(cells["verdict"].eq(BEYOND).sum())
     tests = (
         "Accuracy is compared question by question where both runs asked the same ones (sign test, Benjamini-Hochberg over all "

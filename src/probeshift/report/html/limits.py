@@ -9,6 +9,8 @@ import pandas as pd
 from probeshift.report.html.plain_text import shown_text
 from probeshift.report.html.run_folder import RunFolder
 
+_REASONS = 5
+
 
 def limits(run: RunFolder) -> list[str]:
     """Sentences for the page; the general one first, then those this run's rows give cause for."""
@@ -46,7 +48,9 @@ def _gaps(rows: pd.DataFrame) -> Iterator[str]:
     undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
     if len(undefined):
         reasons = undefined["reason"].fillna("no reason given") if "reason" in undefined else pd.Series(["no reason given"])
-        listed = "; ".join(f"{reason}: {count:,}" for reason, count in reasons.value_counts().items())
+        alike = reasons.str.replace(r"\s*\([^)]*\)", "", regex=True).value_counts()
+        listed = "; ".join(f"{reason}: {count:,}" for reason, count in alike[:_REASONS].items())
+        listed += f"; {len(alike) - _REASONS} other reasons" if len(alike) > _REASONS else ""
         yield f"{len(undefined):,} of {len(rows):,} values are undefined and count in no mean ({listed})."
 
 
