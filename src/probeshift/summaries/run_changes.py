@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
+from probeshift.arrays import Correct, PerProbe
+from probeshift.summaries.paired import discovery_rates
 from probeshift.summaries.rows import pick
 
 KEY = ["method", "train", "test", "layer", "position", "metric", "protocol"]
@@ -36,16 +38,21 @@ def changes(
     """
     key = [name for name in KEY if name in before and name in after]
     kept = [*key, "value", "ci_low", "ci_high", "n"]
-    sides = [pick(rows, split="test")[kept].drop_duplicates(key) for rows in (before, after)]
+    sides = [_plain(pick(rows, split="test")[kept].drop_duplicates(key), key) for rows in (before, after)]
     both = sides[0].merge(sides[1], on=key, suffixes=("_before", "_after"))
     both["difference"] = both["value_after"] - both["value_before"]
     both["p"], both["correlation"] = np.nan, 0.0
     if correct is not None:
         _compare_questions(both, correct, same_questions)
     both["ci_low"], both["ci_high"] = _bounds(both)
-    both["q"] = _rates(both["p"])
+    both["q"] = discovery_rates(both["p"])
     both["basis"] = np.where(both["p"].notna(), PAIRED, UNPAIRED)
     return both.assign(verdict=_verdicts(both)).drop(columns="correlation")
+
+
+def _plain(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """Categories as the words they stand for: two runs number theirs differently."""
+    return rows.astype({name: object for name in key if rows[name].dtype == "category"})
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,24 +62,34 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare_questions(both, correct, same_questions) -> None:
-    accuracy = both["metric"].eq("accuracy") & both["test"].map({t: same_questions(t) for t in set(both["test"])})
-    for label, row in both[accuracy].iterrows():
-        cell = (row["method"], row["train"], int(row["layer"]), row["test"])
-        old, new = (side.get(cell) for side in correct)
-        if old is not None and new is not None and len(old) == len(new) and not np.isnan([old.sum(), new.sum()]).any():
-            both.loc[label, ["p", "correlation"]] = _sign_test(old, new), _correlation(old, new)
+    """Fill `p` and `correlation` of the accuracies that both runs have the same questions of, a test set at a time."""
+    accuracy = both[both["metric"].eq("accuracy")]
+    for test, part in accuracy.groupby("test", observed=True):
+        if not same_questions(str(test)):
+            continue
+        cells = zip(part["method"], part["train"], part["layer"].astype(int), strict=True)
+        found = [[side.get((*cell, test)) for side in correct] for cell in cells]
+        usable = [at for at, (old, new) in enumerate(found) if old is not None and new is not None and len(old) == len(new)]
+        if usable:
+            old, new = (np.stack([found[at][side] for at in usable]) for side in (0, 1))
+            known = ~np.isnan(old.sum(axis=1) + new.sum(axis=1))
+            labels = part.index[np.array(usable)[known]]
+            both.loc[labels, "p"] = sign_test(old[known], new[known])
+            both.loc[labels, "correlation"] = _correlation(old[known], new[known])
 
 
-def _sign_test(old: np.ndarray, new: np.ndarray) -> float:
+def sign_test(old: Correct, new: Correct) -> PerProbe:
+    """Two-sided exact p per cell [cell, question] that as many questions were gained as lost; 1 where none changed."""
     from scipy.stats import binom
 
-    gained, lost = int((new > old).sum()), int((new < old).sum())
-    return min(1.0, 2 * float(binom.cdf(min(gained, lost), gained + lost, 0.5))) if gained + lost else 1.0
+    gained, lost = (new > old).sum(axis=1), (new < old).sum(axis=1)
+    return np.minimum(1.0, 2 * binom.cdf(np.minimum(gained, lost), gained + lost, 0.5))
 
 
-def _correlation(old: np.ndarray, new: np.ndarray) -> float:
-    spread = old.std() * new.std()
-    return float(np.mean((old - old.mean()) * (new - new.mean())) / spread) if spread > 0 else 0.0
+def _correlation(old: Correct, new: Correct) -> PerProbe:
+    spread = old.std(axis=1) * new.std(axis=1)
+    shared = ((old - old.mean(axis=1, keepdims=True)) * (new - new.mean(axis=1, keepdims=True))).mean(axis=1)
+    return np.divide(shared, spread, out=np.zeros(len(old)), where=spread > 0)
 
 
 def _bounds(both: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -86,12 +103,6 @@ def _bounds(both: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 
 def _length(a: pd.Series, b: pd.Series, rho: pd.Series) -> pd.Series:
     return np.sqrt(np.maximum(a**2 - 2 * rho * a * b + b**2, 0.0))
-
-
-def _rates(p: pd.Series) -> pd.Series:
-    from probeshift.summaries.paired import discovery_rates
-
-    return discovery_rates(p)
 
 
 def _verdicts(both: pd.DataFrame) -> np.ndarray:

@@ -13,7 +13,7 @@ const MOST_COLUMNS = 48;
 
 export const layers = {
   id: "layers", title: "Layers", lead: "Where in the model a direction can be found, and whether it holds there on other sets.",
-  available: ({ run }) => run.start !== undefined && distinctNumbers(run, "layer"),
+  available: ({ run }) => (run.results.columns.find((column) => column.name === "layer")?.distinct ?? 0) > 1,
   async render(page) {
     const table = await page.open();
     const found = selection(page, table);
@@ -29,8 +29,6 @@ export const layers = {
     return [picks, await curves(page, table, found), options.test.length > 1 ? map(page, table, found) : null];
   },
 };
-
-const distinctNumbers = (run, name) => run.results.columns.some((column) => column.name === name);
 
 async function curves(page, table, found) {
   const { train, test, metric, protocol, position, model, seed } = found;

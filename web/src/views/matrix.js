@@ -79,7 +79,7 @@ function draw(page, shown, order, open, selected) {
   return heatmap({
     rows: ordered(page, shown.trains, order), columns: ordered(page, shown.tests, order), cell, onOpen: open, selected, name: "matrix",
     rowTitle: "trained on", columnTitle: "tried on", bands: bandsOf(page),
-    legend: { low: shown.metric === "spearman" ? "−1" : "0", middle: "chance", high: "1", dim: "interval holds chance", outlined: "same set" },
+    legend: { low: shown.metric === "spearman" ? "−1" : "0", middle: [...shown.cells.values()].some((found) => found.chance === null && found.value !== null) ? "0.5" : "chance", high: "1", dim: "interval holds chance", outlined: "same set" },
   });
 }
 

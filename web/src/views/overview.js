@@ -13,6 +13,7 @@ export const overview = {
         h("li", null, "Every value has a 95 % interval and the number of questions or rows behind it. A hatched cell's interval holds chance."),
         h("li", null, "Click a cell, or move with the arrow keys and press Enter, for its numbers, its scores and the texts it gets most wrong."))),
       run.reading.length > 0 && h("div", { class: "card wide" }, h("h3", null, "What the run says"), list(run.reading)),
+      run.written && h("details", { class: "card wide", open: !run.reading.length }, h("summary", null, "The run's own report"), h("pre", { tabindex: 0 }, run.written)),
       h("div", { class: "card wide caution" }, h("h3", null, "What may not be concluded"), list(run.limits)));
   },
 };

@@ -24,11 +24,10 @@ def limits(run: RunFolder) -> list[str]:
 def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
     measured = rows[rows["value"].notna()] if "value" in rows else rows
     if "ci_low" in rows and len(measured):
-        bare = int(measured["ci_low"].isna().sum())
+        bounded = int(measured["ci_low"].notna().sum())
         yield (
-            f"{len(measured):,} values are shown, each with its own 95 % interval: about one in twenty misses by chance. "
-            "A cell picked because it looks best or worst needs new data."
-            + (f" {bare:,} have no interval and say so." if bare else "")
+            f"{len(measured):,} values are shown, {bounded:,} of them with a 95 % interval of their own: about one in twenty "
+            "misses by chance. A cell picked because it looks best or worst needs new data."
         )
     for column, what in (("seed", "training seed"), ("model", "model")):
         if column in rows and rows[column].nunique() == 1:
@@ -43,12 +42,12 @@ def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
 
 def _gaps(rows: pd.DataFrame) -> Iterator[str]:
     if "limited" in rows and rows["limited"].fillna(False).astype(bool).any():
-        cut = sorted({str(name) for name in rows.loc[rows["limited"].fillna(False).astype(bool), "test"]})
+        cut = sorted(map(str, rows.loc[rows["limited"].fillna(False).astype(bool), "test"].unique()))
         yield f"{len(cut)} test sets are cut to a limit, so their numbers are not those of the full sets: {', '.join(cut)}."
     undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
     if len(undefined):
-        reasons = undefined["reason"].fillna("no reason given") if "reason" in undefined else pd.Series(["no reason given"])
-        alike = reasons.str.replace(r"\s*\([^)]*\)", "", regex=True).value_counts()
+        reasons = (undefined["reason"] if "reason" in undefined else undefined["value"]).astype(object).fillna("no reason given")
+        alike = reasons.astype(str).str.replace(r"\s*\([^)]*\)", "", regex=True).value_counts()
         listed = "; ".join(f"{reason}: {count:,}" for reason, count in alike[:_REASONS].items())
         listed += f"; {len(alike) - _REASONS} other reasons" if len(alike) > _REASONS else ""
         yield f"{len(undefined):,} of {len(rows):,} values are undefined and count in no mean ({listed})."

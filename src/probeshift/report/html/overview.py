@@ -40,7 +40,7 @@ def starting_view(run: RunFolder) -> dict[str, Any]:
 
 
 def _values(column: pd.Series) -> str:
-    values = list(dict.fromkeys(column.dropna()))
+    values = [value for value in column.unique().tolist() if not pd.isna(value)]
     if len(values) > 1 and all(isinstance(v, (int, float)) for v in values):
         return f"{len(values)} ({min(values):g} to {max(values):g})"
     names = ", ".join(shown_name(v) for v in values[:_NAMED])

@@ -71,7 +71,8 @@ def _column(column: pd.Series) -> tuple[dict[str, Any], bytes]:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     if is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype):
-        return _numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        about, raw = _numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        return {**about, "distinct": int(column.nunique())}, raw
     return _category(column)
 
 
@@ -86,7 +87,7 @@ def _numbers(values: np.ndarray) -> tuple[dict[str, Any], bytes]:
 
 
 def _category(column: pd.Series) -> tuple[dict[str, Any], bytes]:
-    codes, values = column.astype(object).where(column.notna(), None).factorize()
+    codes, values = column.factorize()
     codes = np.where(codes < 0, len(values), codes)
     kind = next(t for t in (np.uint8, np.uint16, np.uint32) if len(values) <= np.iinfo(t).max)
     names = [_word(value) for value in values]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+LONGEST_REPORT = 40_000  # characters of a run's own text
 
 
 @dataclass
@@ -83,6 +84,7 @@ def _run(run: RunFolder, blobs: _Blobs, with_details: bool) -> dict[str, Any]:
         "name": shown_name(run.name),
         "step": shown_name(run.manifest.get("step", "")),
         "reading": [shown_text(line) for line in run.reading],
+        "written": shown_text(run.written, LONGEST_REPORT),
         "facts": facts(run),
         "limits": limits(run),
         "provenance": provenance(run),

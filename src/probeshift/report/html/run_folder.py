@@ -57,17 +57,18 @@ class RunFolder:
         paths = [self.folder / f"{MAIN}.parquet", *sorted(self.folder.glob(f"{MAIN}-*.parquet"))]
         parts = [_read(path).assign(table=path.stem) for path in paths]
         rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
+        texts = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name].dtype)]
+        rows = rows.assign(**{name: _in_order(rows[name]) for name in texts})
         return rows.sort_values([c for c in _ORDER if c in rows], kind="stable", ignore_index=True)
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """What the run wrote about itself; empty where it wrote nothing."""
         path = self.folder / "manifest.json"
-        try:
-            found = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as error:
-            raise StoreError(f"{path} is no readable JSON ({error}). Run the command that wrote it again.") from error
-        return found if isinstance(found, dict) else {"manifest": found}
+        found = _json(path) if path.exists() else {}
+        found = found if isinstance(found, dict) else {"manifest": found}
+        settings = self.folder / "settings.json"
+        return found if "settings" in found or not settings.exists() else {**found, "settings": _json(settings)}
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -97,6 +98,12 @@ class RunFolder:
         return [line[2:] for line in lines if line.startswith("- ")]
 
     @property
+    def written(self) -> str:
+        """The run's own report in plain text, "" where it wrote none."""
+        path = self.folder / "report.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
     def details(self) -> list[Path]:
         """The side files with the scores of single rows."""
         return sorted((self.folder / "details").glob("*.parquet"))
@@ -117,6 +124,21 @@ def open_runs(paths: list[Path]) -> list[RunFolder]:
         RunFolder(run.folder, f"{run.folder.resolve().parent.name}/{run.name}") if run.name in twice else run
         for run in runs
     ]
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise StoreError(f"{path} is no readable JSON ({error}). Run the command that wrote it again.") from error
+
+
+def _in_order(column: pd.Series) -> pd.Series:
+    """The column as categories that keep the order the run wrote them in."""
+    import pandas as pd
+
+    codes, values = column.factorize()
+    return pd.Series(pd.Categorical.from_codes(codes, values), index=column.index)
 
 
 def _read(path: Path) -> pd.DataFrame:
