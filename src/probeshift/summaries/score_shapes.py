@@ -21,8 +21,11 @@ N_RATES = 41
 N_PARTS = 10
 N_WORST = 6
 
+Ends = Float[np.ndarray, "probe 2"]
 Counts = Int[np.ndarray, "probe bin"]
-Curve = Float[np.ndarray, "probe point"]
+Rates = Float[np.ndarray, "probe rate"]
+Parts = Float[np.ndarray, "probe part"]
+PartRows = Int[np.ndarray, "probe part"]
 RowNumbers = Int[np.ndarray, "probe place"]
 
 
@@ -34,15 +37,15 @@ class ScoreShapes:
     worst first, -1 where there are no more.
     """
 
-    ends: Curve
+    ends: Ends
     true_rows: Counts
     false_rows: Counts
-    caught: Curve
-    part_score: Curve
-    part_share: Curve
-    part_low: Curve
-    part_high: Curve
-    part_rows: Counts
+    caught: Rates
+    part_score: Parts
+    part_share: Parts
+    part_low: Parts
+    part_high: Parts
+    part_rows: PartRows
     worst: RowNumbers
 
 
@@ -60,14 +63,14 @@ def score_shapes(scores: Scores, labels: Labels) -> ScoreShapes:
     )
 
 
-def _histogram(scores: Scores, ends: Curve) -> Counts:
+def _histogram(scores: Scores, ends: Ends) -> Counts:
     width = np.where(ends[:, 1] > ends[:, 0], ends[:, 1] - ends[:, 0], 1.0)
     bins = np.minimum(((scores - ends[:, :1]) / width[:, None] * N_BINS).astype(np.int64), N_BINS - 1)
     flat = bins + N_BINS * np.arange(len(scores))[:, None]
     return np.bincount(flat.ravel(), minlength=N_BINS * len(scores)).reshape(len(scores), N_BINS)
 
 
-def _caught(scores: Scores, labels: Labels) -> Curve:
+def _caught(scores: Scores, labels: Labels) -> Rates:
     """With one class only there is no curve: NaN."""
     n_true, n_false = int(labels.sum()), int((~labels).sum())
     if not n_true or not n_false:

@@ -17,7 +17,7 @@ export const compare = {
     const { before, after, words: said, counts, settings, cells } = comparisons[at];
     const table = await openTable(cells);
     const tally = await openTable(counts);
-    const pick = (name) => [name, chosen(name, table.distinct(name))];
+    const pick = (name) => [name, chosen(name, table.distinct(name), page.run.start[name])];
     const wanted = Object.fromEntries(["metric", "method", "layer", "position", "protocol"].filter((name) => table.has(name)).map(pick));
     const picks = controls(
       choice({ label: "with", key: "against", options: comparisons.map((c, i) => [i, c.after]), value: at }),

@@ -81,7 +81,7 @@ def _words(cells: pd.DataFrame, paired: bool) -> list[str]:
         f"{changed:,} of {len(cells):,} cells that both runs measured differ beyond noise.",
         tests,
         "Elsewhere a cell counts as changed when the 95 % bounds of its difference, made from both saved intervals as if the runs "
-        "were independent, leave out 0. Each such cell is judged alone: one in twenty is expected without any change.",
+        "were independent, leave out 0. Each such cell is judged alone: up to one in twenty is expected without any change.",
         *(["The runs have no cell in common: other methods, sets, layers or protocols."] if not len(cells) else []),
     ]
 
