@@ -6,6 +6,7 @@ What a page does is recorded as it happens: console messages, errors, requests, 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -19,6 +20,15 @@ WHY_NOT = "no Chromium on this machine (`chromium` on PATH), and what a page doe
 PATIENCE = 120  # seconds for one answer of the browser; a test that takes it has failed
 
 
+def _high_pipe() -> tuple[int, int]:
+    """A pipe whose ends are not among the descriptors that the browser's own are put on."""
+    ends = os.pipe()
+    high = tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in ends)
+    for end in ends:
+        os.close(end)
+    return high
+
+
 class Chromium:
     """One browser with one page. Use as a context manager."""
 
@@ -28,16 +38,17 @@ class Chromium:
         self.downloads.mkdir()
         self.console, self.errors, self.requests = [], [], []
         self.events, self.buffer, self.number = [], b"", 0
-        to_browser, self.write = os.pipe()
-        self.read, from_browser = os.pipe()
+        (to_browser, self.write), (self.read, from_browser) = _high_pipe(), _high_pipe()
         command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
                    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
                    f"--window-size={width},{height}", f"--user-data-dir={self.profile}", *flags]  # fmt: skip
-        # Chromium reads from descriptor 3 and answers on 4.
-        shell = ["sh", "-c", f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"', "sh", *command]
-        self.process = subprocess.Popen(
-            shell, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+
+        def wire() -> None:  # Chromium reads from descriptor 3 and answers on 4
+            os.dup2(to_browser, 3)
+            os.dup2(from_browser, 4)
+
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, pass_fds=(3, 4), preexec_fn=wire, **quiet)
         os.close(to_browser)
         os.close(from_browser)
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
@@ -123,7 +134,9 @@ class Chromium:
         """Until a condition holds in the page; asked on every frame of the page itself."""
         for _ in range(5):  # a navigation in between cuts the wait short
             try:
-                frames = "new Promise((done) => { const look = () => (%s) ? done(true) : setTimeout(look, 15); look(); })"
+                frames = (
+                    "new Promise((done) => { const look = () => (%s) ? done(true) : setTimeout(look, 15); look(); })"
+                )
                 self.js(frames % condition)
                 return
             except RuntimeError as error:
@@ -139,7 +152,14 @@ class Chromium:
         code = {"Enter": 13, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))
+            self.ask(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **(text if kind == "keyDown" else {}),
+            )
 
     def click(self, selector: str) -> None:
         """A real click of the mouse in the middle of an element."""
@@ -155,17 +175,25 @@ class Chromium:
         before = set(self.downloads.iterdir())
         self.events.clear()
         self.js(f"(() => {{ {action} }})()")
-        while not (new := {p for p in self.downloads.iterdir() if p.suffix != ".crdownload" and p.stat().st_size} - before):
+        while not (
+            new := {p for p in self.downloads.iterdir() if p.suffix != ".crdownload" and p.stat().st_size} - before
+        ):
             self._message()
         return new.pop()
 
     def screenshot(self, path: Path, *, full: bool = False, dark: bool = False) -> Path:
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self.settle()
         extra = {}
         if full:
             size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
-            extra = {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}, "captureBeyondViewport": True}
+            extra = {
+                "clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1},
+                "captureBeyondViewport": True,
+            }
         path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot", format="png", **extra)["data"]))
         return path
 

@@ -16,7 +16,7 @@ LAYER = 1
 EVIL_SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked=1'>"
 EVIL_TEXTS = (
     EVIL_SCRIPT,
-    "=HYPERLINK(\"http://example.org\",\"x\") 'single' \"double\" `back` ${window.hacked=1} {{ 7*7 }}",
+    '=HYPERLINK("http://example.org","x") \'single\' "double" `back` ${window.hacked=1} {{ 7*7 }}',
     "right to left: \u202egnp.exe\u202c, isolated \u2067abc\u2069, separators \u2028 and \u2029, null \x00, half \ud800",
     "x" * 1_000_000,
     "]]> <!-- --> &lt;b&gt; <style>body{display:none}</style> <base href='http://example.org/'>",
@@ -40,11 +40,22 @@ def write_run(folder: Path, acts: Path, *, sets=SETS, methods=METHODS, strength=
         for test in slices[split]:
             context = score_slice(test, probes, planted.LAYERS, results, Scoring(n_resamples=200))
             contexts.append((test.dataset, split, context))
-            stores.append({"dataset": test.dataset, "split": split, "store": str(test.store.folder), "rows": len(test.store.rows)})
+            stores.append(
+                {"dataset": test.dataset, "split": split, "store": str(test.store.folder), "rows": len(test.store.rows)}
+            )
     results.collect(contexts)
-    data = {r.name: {"content_hash": f"hash of {r.name}", "split_rule": "planted", "split_by": "question", "stand_in": None} for r in sets}
+    data = {
+        r.name: {"content_hash": f"hash of {r.name}", "split_rule": "planted", "split_by": "question", "stand_in": None}
+        for r in sets
+    }
     made = {"command": ["probeshift", EVIL_SCRIPT], "versions": {"probeshift": "0"}, "python": "3"}
-    manifest = {"step": "compare", "settings": {"seed": 0, "data": {"eval_limit": None}}, "made": made, "datasets": data, "stores": stores}
+    manifest = {
+        "step": "compare",
+        "settings": {"seed": 0, "data": {"eval_limit": None}},
+        "made": made,
+        "datasets": data,
+        "stores": stores,
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "reading.md").write_text(f"# Title\n\n- One `dim` sentence.\n- Another {EVIL_SCRIPT}\n")
     write_tables(folder)
@@ -59,7 +70,13 @@ def write_tables(folder: Path) -> None:
         for step in range(4) for name in ("gold", "=cmd()")
     ]  # fmt: skip
     pd.DataFrame(steps).to_csv(folder / "auroc_by_step.csv", index=False)
-    nodes = [(0, "home", None, None), (1, "away", None, None), (2, "loose", None, None), (3, None, 2, 0), (4, None, 3, 1)]
+    nodes = [
+        (0, "home", None, None),
+        (1, "away", None, None),
+        (2, "loose", None, None),
+        (3, None, 2, 0),
+        (4, None, 3, 1),
+    ]
     pd.DataFrame(nodes, columns=["node", "dataset", "left", "right"]).to_csv(folder / "clusters.csv", index=False)
 
 
@@ -72,6 +89,8 @@ def _slice(acts, recipe, split, strength, evil):
         rows = pd.read_parquet(path)
         # Arrow holds no lone surrogates; those are tested where texts are made safe.
         texts = [text.replace("\ud800", "") for text in EVIL_TEXTS]
-        rows["text"] = [f"{texts[i % len(texts)]} row {i}" if i % len(texts) != 3 else texts[3] for i in range(len(rows))]
+        rows["text"] = [
+            f"{texts[i % len(texts)]} row {i}" if i % len(texts) != 3 else texts[3] for i in range(len(rows))
+        ]
         rows.to_parquet(path)
     return found

@@ -75,11 +75,22 @@ def test_packed_columns_unpack_to_the_saved_values():
     found = unpack(pack(table))
     for name in ("value", "n", "huge", "maybe"):
         read = np.array([np.nan if v is None else v for v in found[name]])
-        # Five decimals are kept; half a unit of the last place is lost at most.
-        np.testing.assert_allclose(read, table[name].to_numpy(dtype=float), atol=0.500001e-5, rtol=1e-15)
+        # Five decimals are kept: half a unit of the last is lost, and another unit where the fourth would round otherwise.
+        np.testing.assert_allclose(read, table[name].to_numpy(dtype=float), atol=1.500001e-5, rtol=1e-15)
     assert found["name"] == [None if pd.isna(v) else v for v in table["name"]]
     assert found["flag"] == [("no", "yes")[v] for v in table["flag"]]
     assert found["nothing"] == [None] * 500
+
+
+def test_a_packed_value_is_shown_as_the_saved_one_is():
+    rng = np.random.default_rng(1)
+    near_ties = np.arange(0.0055, 1, 0.0005) - rng.random(1989) * 4.9e-6
+    saved = np.concatenate([rng.random(20_000), near_ties, -near_ties, rng.integers(0, 200, 500) / 200])
+    packed = np.array(unpack(pack(pd.DataFrame({"value": saved})))["value"])
+    for places in (2, 3, 4):
+        assert [f"{v:.{places}f}" for v in packed] == [f"{v:.{places}f}" for v in saved]
+    plain = np.round(saved, 5)  # the twin: rounding twice shows other digits
+    assert [f"{v:.3f}" for v in plain] != [f"{v:.3f}" for v in saved]
 
 
 def test_more_names_than_a_byte_holds_still_unpack():
@@ -136,7 +147,11 @@ def test_the_policy_names_exactly_the_script_and_style_of_the_page(page):
 def test_the_committed_bundle_is_built_from_the_sources():
     if not WEB.exists():
         pytest.skip("the front end's sources are not here: this is an installed package, not a checkout")
-    names = ["build.mjs", "package.json", *(f"src/{p.relative_to(WEB / 'src').as_posix()}" for p in (WEB / "src").rglob("*"))]
+    names = [
+        "build.mjs",
+        "package.json",
+        *(f"src/{p.relative_to(WEB / 'src').as_posix()}" for p in (WEB / "src").rglob("*")),
+    ]
     digest = hashlib.sha256()
     for name in sorted(n for n in names if n.endswith((".js", ".css", ".mjs", ".json"))):
         digest.update(name.encode() + b"\0" + (WEB / name).read_bytes() + b"\0")
@@ -161,6 +176,13 @@ def test_score_shapes_are_what_plain_counting_gives():
         np.testing.assert_allclose(shapes.part_share[probe], [part.mean() for part in np.split(ranked, 10)])
         wrong = [i for i in np.argsort(np.where(labels, row, -row), kind="stable") if (row[i] > 0) != labels[i]]
         assert [i for i in shapes.worst[probe] if i >= 0] == wrong[:N_WORST]
+
+
+def test_a_set_of_few_rows_has_as_many_parts_as_rows():
+    shapes = score_shapes(np.array([[0.5, -0.5, 1.5]]), np.array([True, False, False]))
+    assert list(shapes.part_rows[0]) == [1, 1, 1] + [0] * 7
+    np.testing.assert_array_equal(shapes.part_share[0, :3], [0, 1, 0])
+    assert np.isnan(shapes.part_share[0, 3:]).all()
 
 
 def test_a_perfect_probe_has_no_worst_rows_and_one_class_no_curve():
@@ -205,7 +227,9 @@ def test_only_texts_among_the_worst_errors_are_carried(run_folder):
     assert used == set(range(len(found.texts)))
     everything = pd.concat(map(pd.read_parquet, (run_folder / "details").glob("*.parquet")))
     assert len(found.texts) < everything.drop_duplicates(["test", "row_id"]).shape[0]
-    cell = found.cells.index[(found.cells["method"] == "dim") & (found.cells["train"] == "home") & (found.cells["test"] == "away")][0]
+    cell = found.cells.index[
+        (found.cells["method"] == "dim") & (found.cells["train"] == "home") & (found.cells["test"] == "away")
+    ][0]
     place, score = found.vectors["worst"][cell][0], found.vectors["worst_score"][cell][0]
     row = found.texts.iloc[place]
     assert row["test"] == "away" and bool(row["label"]) != (score > 0)
@@ -238,7 +262,10 @@ def test_the_sign_test_is_scipys_binomial_test():
 def two_runs(tmp_path_factory):
     """The same sets and probes; in the second run `away` is far easier on its test split."""
     home = tmp_path_factory.mktemp("two")
-    return [write_run(home / name, home / f"acts-{name}", strength=s, evil=False) for name, s in (("old", 0.5), ("new", 4.0))]
+    return [
+        write_run(home / name, home / f"acts-{name}", strength=s, evil=False)
+        for name, s in (("old", 0.5), ("new", 4.0))
+    ]
 
 
 def cells_of(folders, **options):
@@ -270,8 +297,17 @@ def test_bounds_of_a_difference_follow_the_saved_intervals_and_pairing_narrows_t
 
 
 def test_a_cell_without_interval_or_value_is_not_decided():
-    rows = pd.DataFrame({"method": "dim", "train": "a", "test": ["b", "c", "d"], "layer": 0, "metric": "auroc", "split": "test",
-                         "value": [0.5, np.nan, 0.6], "ci_low": [0.4, np.nan, np.nan], "ci_high": [0.6, np.nan, np.nan], "n": 9})  # fmt: skip
+    key = {
+        "method": "dim",
+        "train": "a",
+        "test": ["b", "c", "d"],
+        "layer": 0,
+        "metric": "auroc",
+        "split": "test",
+        "n": 9,
+    }
+    bounds = {"ci_low": [0.4, np.nan, np.nan], "ci_high": [0.6, np.nan, np.nan]}
+    rows = pd.DataFrame({**key, "value": [0.5, np.nan, 0.6], **bounds})
     later = rows.assign(value=[0.55, 0.5, 0.7])
     assert list(changes(rows, later)["verdict"]) == [WITHIN, OPEN, OPEN]
 

@@ -145,10 +145,11 @@ export function rocCurve({ caught, width = 260, height = 250 }) {
 export function shareByScore({ share, low, high, base, width = 260, height = 250 }) {
   const t = theme();
   const { svg, box } = frame(width, height, { left: 50, right: 12, top: 10, bottom: 44 }, "share of true rows by score");
-  const x = scale([0.5, share.length + 0.5], [box.left, box.right]);
+  const parts = [...share].filter((v) => !Number.isNaN(v)).length;
+  const x = scale([0.5, parts + 0.5], [box.left, box.right]);
   const y = scale([0, 1], [box.bottom, box.top]);
-  axes(svg, box, { x, y, xs: [1, share.length], ys: [0, 0.5, 1], xTitle: "rows in tenths, by score", yTitle: "share of them true", xText: (v) => (v === 1 ? "lowest" : "highest") });
+  axes(svg, box, { x, y, xs: [1, parts], ys: [0, 0.5, 1], xTitle: "equal parts of the rows, by score", yTitle: "share of them true", xText: (v) => (v === 1 ? "lowest" : "highest") });
   svg.append(s("line", { x1: box.left, x2: box.right, y1: y(base), y2: y(base), stroke: t.soft, "stroke-dasharray": "5 4" }));
-  share.forEach((v, i) => svg.append(s("line", { x1: x(i + 1), x2: x(i + 1), y1: y(low[i]), y2: y(high[i]), stroke: t.lines[0], "stroke-width": 2 }), s("circle", { cx: x(i + 1), cy: y(v), r: 3.6, fill: t.lines[0] })));
+  share.forEach((v, i) => Number.isNaN(v) || svg.append(s("line", { x1: x(i + 1), x2: x(i + 1), y1: y(low[i]), y2: y(high[i]), stroke: t.lines[0], "stroke-width": 2 }), s("circle", { cx: x(i + 1), cy: y(v), r: 3.6, fill: t.lines[0] })));
   return svg;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,9 +31,9 @@ def report(runs: Runs, output: Output = None, details: Details = "auto", as_json
 
     Example: probeshift report output/comparison/smollm2-135m
     """
+    from probeshift.provenance import publish
     from probeshift.report.html import build_page
     from probeshift.report.html.run_folder import open_runs
-    from probeshift.provenance import publish
 
     opened = open_runs(runs)
     for run in opened:

@@ -69,7 +69,9 @@ def _compare_questions(both, correct, same_questions) -> None:
             continue
         cells = zip(part["method"], part["train"], part["layer"].astype(int), strict=True)
         found = [[side.get((*cell, test)) for side in correct] for cell in cells]
-        usable = [at for at, (old, new) in enumerate(found) if old is not None and new is not None and len(old) == len(new)]
+        usable = [
+            at for at, (old, new) in enumerate(found) if old is not None and new is not None and len(old) == len(new)
+        ]
         if usable:
             old, new = (np.stack([found[at][side] for at in usable]) for side in (0, 1))
             known = ~np.isnan(old.sum(axis=1) + new.sum(axis=1))

@@ -9,6 +9,7 @@ Sources: Fawcett 2006 (ROC); Clopper and Pearson 1934 (bounds of the shares).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -31,10 +32,10 @@ RowNumbers = Int[np.ndarray, "probe place"]
 
 @dataclass(frozen=True)
 class ScoreShapes:
-    """Per probe: `ends` of the histogram [low, high], rows in its equal bins by class; `caught` is the highest share of true rows
-    called true while at most 0, 1/40, ... 1 of the false rows are; `part_*` are equal parts of the rows from lowest score to
-    highest: mean score, share of true rows with 95 % bounds, rows; `worst` numbers the rows furthest on the wrong side of 0,
-    worst first, -1 where there are no more.
+    """Per probe: `ends` of the histogram [low, high] and the rows in its equal bins by class; `caught`, the highest share of true
+    rows called true while at most 0, 1/40, ... 1 of the false rows are; `part_*`, ten equal parts of the rows from lowest score to
+    highest: mean score, share of true rows with 95 % bounds, rows (NaN and 0 beyond the rows there are); `worst` numbers the rows
+    furthest on the wrong side of 0, worst first, -1 where there are no more.
     """
 
     ends: Ends
@@ -88,17 +89,15 @@ def _parts(scores: Scores, labels: Labels) -> dict[str, np.ndarray]:
     order = np.argsort(scores, axis=1, kind="stable")
     ranked, truth = np.take_along_axis(scores, order, axis=1), labels[order]
     edges = np.linspace(0, scores.shape[1], min(N_PARTS, scores.shape[1]) + 1).astype(int)
-    pieces = list(zip(edges[:-1], edges[1:], strict=True))
+    pieces = list(pairwise(edges))
     rows = np.array([[stop - start for start, stop in pieces]] * len(scores))
     hits = np.stack([truth[:, start:stop].sum(axis=1) for start, stop in pieces], axis=1)
     low, high = clopper_pearson(hits.astype(np.float64).ravel(), rows.astype(np.float64).ravel())
-    return {
-        "part_score": np.stack([ranked[:, start:stop].mean(axis=1) for start, stop in pieces], axis=1),
-        "part_share": hits / rows,
-        "part_low": low.reshape(hits.shape),
-        "part_high": high.reshape(hits.shape),
-        "part_rows": rows,
-    }
+    means = np.stack([ranked[:, start:stop].mean(axis=1) for start, stop in pieces], axis=1)
+    shares = {"score": means, "share": hits / rows, "low": low.reshape(hits.shape), "high": high.reshape(hits.shape)}
+    missing = ((0, 0), (0, N_PARTS - len(pieces)))
+    padded = {f"part_{name}": np.pad(values, missing, constant_values=np.nan) for name, values in shares.items()}
+    return {**padded, "part_rows": np.pad(rows, missing)}
 
 
 def _worst(scores: Scores, labels: Labels) -> RowNumbers:

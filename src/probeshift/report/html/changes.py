@@ -34,7 +34,7 @@ def comparison(before: RunFolder, after: RunFolder) -> Comparison:
     sides = [_rows(run, protocol) for run in (before, after)]
     correct = _correct(before, sides[0]), _correct(after, sides[1])
     paired = correct if correct[0] and correct[1] else None
-    cells = changes(*sides, paired, _same_questions(before.manifest, after.manifest))
+    cells = changes(sides[0], sides[1], paired, _same_questions(before.manifest, after.manifest))
     return Comparison(_words(cells, paired is not None), cells, counts(cells), _settings(before, after))
 
 

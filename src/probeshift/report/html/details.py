@@ -55,7 +55,9 @@ def _read(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path)
     missing = NEEDED - set(table.columns)
     if missing:
-        raise StoreError(f"{path} lacks {', '.join(sorted(missing))}. Delete it: it is made again from stored activations.")
+        raise StoreError(
+            f"{path} lacks {', '.join(sorted(missing))}. Delete it: it is made again from stored activations."
+        )
     return table
 
 

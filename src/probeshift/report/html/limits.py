@@ -46,7 +46,11 @@ def _gaps(rows: pd.DataFrame) -> Iterator[str]:
         yield f"{len(cut)} test sets are cut to a limit, so their numbers are not those of the full sets: {', '.join(cut)}."
     undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
     if len(undefined):
-        reasons = (undefined["reason"] if "reason" in undefined else undefined["value"]).astype(object).fillna("no reason given")
+        reasons = (
+            (undefined["reason"] if "reason" in undefined else undefined["value"])
+            .astype(object)
+            .fillna("no reason given")
+        )
         alike = reasons.astype(str).str.replace(r"\s*\([^)]*\)", "", regex=True).value_counts()
         listed = "; ".join(f"{reason}: {count:,}" for reason, count in alike[:_REASONS].items())
         listed += f"; {len(alike) - _REASONS} other reasons" if len(alike) > _REASONS else ""

@@ -19,7 +19,9 @@ _NAMED = 9
 def facts(run: RunFolder) -> list[list[str]]:
     """Pairs of words: what there is of models, methods, sets, layers."""
     rows = run.results
-    found = [[title, _values(rows[column])] for column, title in _COUNTED if column in rows and rows[column].notna().any()]
+    found = [
+        [title, _values(rows[column])] for column, title in _COUNTED if column in rows and rows[column].notna().any()
+    ]
     return [*found, ["measured values", f"{int(rows['value'].notna().sum()):,}" if "value" in rows else "0"]]
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NULL = -(2**31)
-PLACES = 5  # a number is shown with at most four decimals
+PLACES = 5
+SHOWN = (2, 3, 4)  # decimals a page shows; each must be the rounding of the saved value, not of the packed one
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Packed:
 def pack(table: pd.DataFrame, vectors: Mapping[str, np.ndarray] | None = None) -> Packed:
     """A table, and arrays [row, width] that belong to its rows, as header and bytes.
 
-    Decimals keep five places. Texts are made safe to show.
+    Decimals keep five places; shown with fewer they read as the saved values do. Texts are made safe to show.
     """
     columns, parts, offset = [], [], 0
     for name, (about, raw) in {**_columns(table), **_vectors(vectors or {})}.items():
@@ -81,9 +82,25 @@ def _numbers(values: np.ndarray) -> tuple[dict[str, Any], bytes]:
     places = 0 if (known == np.round(known)).all() else PLACES
     if len(known) and np.abs(known).max() * 10**places > 2**31 - 2:
         return {"kind": "real"}, _little(values.astype(np.float64))
-    whole = np.where(np.isnan(values), NULL, np.round(np.nan_to_num(values) * 10**places)).astype("<i4")
+    whole = np.where(np.isnan(values), NULL, _units(np.nan_to_num(values), places)).astype("<i4")
     planes = whole.view(np.uint8).reshape(-1, 4).T
     return ({"kind": "decimal", "places": places} if places else {"kind": "integer"}), planes.tobytes()
+
+
+def _units(values: np.ndarray, places: int) -> np.ndarray:
+    """Nearest whole units, moved by one where rounding twice would show another last digit than rounding once."""
+    nearest = np.round(values * 10**places)
+    if not places:
+        return nearest
+    steps = np.stack([nearest, nearest - 1, nearest + 1])
+    alike = np.ones(steps.shape, dtype=bool)
+    for shown in SHOWN:
+        unit = 10 ** (places - shown)
+        alike &= np.floor(steps / unit + 0.5) == np.floor(values * 10**shown + 0.5)
+        alike &= (np.abs(steps) % unit != unit / 2) | (
+            steps / 10**places == values
+        )  # a tie only where it is the value itself
+    return steps[alike.argmax(axis=0), np.arange(len(values))]
 
 
 def _category(column: pd.Series) -> tuple[dict[str, Any], bytes]:
@@ -95,7 +112,7 @@ def _category(column: pd.Series) -> tuple[dict[str, Any], bytes]:
 
 
 def _word(value: Any) -> str:
-    return ("no", "yes")[value] if isinstance(value, (bool, np.bool_)) else shown_name(value)
+    return ("no", "yes")[int(value)] if isinstance(value, (bool, np.bool_)) else shown_name(value)
 
 
 def _little(values: np.ndarray) -> bytes:

@@ -105,7 +105,10 @@ def _details(run: RunFolder, blobs: _Blobs) -> dict[str, Any] | None:
     labels = [bool(label) for label in found.texts["label"]]
     rows = [shown_name(name) for name in found.texts["row_id"]]
     data = json.dumps({"texts": texts, "labels": labels, "rows": rows}).encode()
-    return {"cells": blobs.add(pack(found.cells, found.vectors)), "texts": blobs.add(Packed({"bytes": len(data)}, data))}
+    return {
+        "cells": blobs.add(pack(found.cells, found.vectors)),
+        "texts": blobs.add(Packed({"bytes": len(data)}, data)),
+    }
 
 
 def _comparisons(runs: Sequence[RunFolder], blobs: _Blobs) -> Iterator[dict[str, Any]]:

@@ -53,7 +53,11 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _table(title: str, value: Any) -> Section:
     """Records of the same kind, by name or in a list, as a table of their fields."""
-    records = [{"name": k, **_leaves(v)} for k, v in value.items()] if isinstance(value, Mapping) else list(map(_leaves, value))
+    records = (
+        [{"name": k, **_leaves(v)} for k, v in value.items()]
+        if isinstance(value, Mapping)
+        else list(map(_leaves, value))
+    )
     columns = list(dict.fromkeys(key for record in records for key in record))
     rows = [[shown_text(record.get(key, "")) for key in columns] for record in records]
     return {"title": title, "columns": [shown_name(c) for c in columns], "rows": rows}
