@@ -70,6 +70,17 @@ def write_tables(folder: Path) -> None:
         for step in range(4) for name in ("gold", "=cmd()")
     ]  # fmt: skip
     pd.DataFrame(steps).to_csv(folder / "auroc_by_step.csv", index=False)
+    strengths = [
+        {"strength": s, "kind": kind, "effect": s * (kind == "probe"), "ci_low": s - 1.0, "ci_high": s + 1.0}
+        for s in (0.0, 1.0, 2.0)
+        for kind in ("probe", "random")
+    ]
+    pd.DataFrame(strengths).to_csv(folder / "steering_by_strength.csv", index=False)
+    maps = [
+        {"source_model": "a", "target_model": "b", "map": name, "cosine": c, "ci_low": c - 0.1, "ci_high": c + 0.1}
+        for name, c in (("ridge", 0.6), ("mean vector (null)", 0.5))
+    ]
+    pd.DataFrame(maps).to_csv(folder / "transfer_recovery.csv", index=False)
     nodes = [
         (0, "home", None, None),
         (1, "away", None, None),

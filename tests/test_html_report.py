@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import planted
 import pytest
-from report_run import EVIL_SCRIPT, EVIL_TEXTS, LAYER, METHODS, SETS, write_run
+from report_run import EVIL_TEXTS, LAYER, METHODS, SETS, write_run
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from probeshift.errors import StoreError, UsageError
 from probeshift.experiments.details import write_details
 from probeshift.report.html.details import read_details
+from probeshift.report.html.limits import limits
 from probeshift.report.html.orders import orders
 from probeshift.report.html.packing import NULL, compressed, pack
 from probeshift.report.html.plain_text import shown_text
@@ -340,8 +340,6 @@ def test_a_run_whose_activations_are_gone_is_reported_without_single_rows(run, t
 
 
 def test_reasons_alike_are_counted_together(run_folder):
-    from probeshift.report.html.limits import limits
-
     found = RunFolder.open(run_folder)
     rows = found.results.copy()
     rows["reason"] = rows["reason"].astype(object) if "reason" in rows else None
@@ -352,4 +350,11 @@ def test_reasons_alike_are_counted_together(run_folder):
     assert "fit failed: no try reached it: 6" in line
 
 
-assert EVIL_SCRIPT in EVIL_TEXTS and planted.LAYERS
+def test_a_metric_that_is_a_copy_of_another_is_named(run_folder, tmp_path):
+    rows = ResultFolder(run_folder).read()
+    copied = pd.concat([rows, rows[rows["metric"] == "auroc"].assign(metric="auc")])
+    for table, alarm in ((rows, False), (copied, True)):
+        folder = tmp_path / str(alarm)
+        folder.mkdir()
+        table.to_parquet(folder / "results.parquet")
+        assert any("equal throughout" in line for line in limits(RunFolder.open(folder))) is alarm

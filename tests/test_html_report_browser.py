@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,18 @@ def text(browser, selector):
 def test_every_view_opens_without_an_error_or_a_request(opened):
     browser = opened()
     views = browser.js("[...document.querySelectorAll('section')].map((s) => s.id)")
-    assert views == ["overview", "matrix", "layers", "methods", "mixtures", "compare", "tables", "provenance"]
+    assert views == [
+        "overview",
+        "matrix",
+        "layers",
+        "methods",
+        "mixtures",
+        "steering",
+        "transfer",
+        "compare",
+        "tables",
+        "provenance",
+    ]
     for view in views:
         opened(f"#{view}")
         assert browser.js(f"document.querySelector('#{view} .body').children.length") > 0
@@ -286,3 +298,46 @@ def test_light_and_dark_and_print_each_draw(opened, tmp_path):
     browser.settle()
     assert browser.js(ground) == light
     assert browser.pdf(tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_curves_and_maps_of_any_small_table_are_drawn_from_its_values(opened):
+    browser = opened("#steering")
+    titles = browser.js("[...document.querySelectorAll('#steering circle title')].map((n) => n.textContent)")
+    assert "probe, 2: 2.000 [1.000, 3.000]" in titles and "random, 2: 0.000 [1.000, 3.000]" in titles
+    opened("#transfer")
+    shown = browser.js("[...document.querySelectorAll('#transfer circle title')].map((n) => n.textContent)")
+    assert shown == ["ridge: 0.600", "mean vector (null): 0.500"]
+
+
+def test_layers_and_positions_are_mapped_with_the_chosen_cell_outlined(browser, tmp_path):
+    about = {
+        "model": "m",
+        "method": "ridge",
+        "train": "a",
+        "test": "b",
+        "protocol": "strict",
+        "metric": "spearman",
+        "control": False,
+    }
+    bounds = {"ci_low": -0.5, "ci_high": 0.9, "n": 50, "n_kind": "rows", "chance": 0.0, "reason": None}
+    sites = product(("test", "cv"), range(4), enumerate(("post[-1]", "post[-2]", "post[-3]")))
+    cells = [
+        {**about, **bounds, "split": split, "layer": layer, "position": position, "value": 0.1 * layer + 0.01 * place,
+         "selected": (layer, place) == (2, 1)}
+        for split, layer, (place, position) in sites
+    ]  # fmt: skip
+    pd.DataFrame(cells).to_parquet(tmp_path / "results.parquet")
+    browser.open(write_report([tmp_path], tmp_path / "page.html"), "#positions")
+    grid = "#positions svg[aria-label=positions]"
+    labels = browser.js(f"[...document.querySelectorAll('{grid} .cell')].map((c) => c.getAttribute('aria-label'))")
+    assert len(labels) == 12 and labels[0].startswith("layer 3, post[-1]: 0.300 [−0.500, 0.900], chance 0.000, n 50")
+    drawn = f"[...document.querySelectorAll('{grid} .cell')]"
+    outlined = browser.js(
+        f"{drawn}.filter((c) => c.querySelector('rect[fill=none]')).map((c) => c.getAttribute('aria-label'))"
+    )
+    assert [label.split(":")[0] for label in outlined] == ["layer 2, post[-2]"]
+    browser.js(
+        f"[...document.querySelectorAll('{grid} .cell')][4].dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
+    )
+    browser.until("location.hash.includes('layer=2') && location.hash.includes('post')")
+    assert not browser.errors

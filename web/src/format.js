@@ -3,7 +3,7 @@
 export function number(value, places = 3) {
   if (value === null || Number.isNaN(value)) return "–";
   if (Math.abs(value) >= 1000) return value.toLocaleString("en", { maximumFractionDigits: 0 }).replace("-", "−");
-  const text = Number.isInteger(value) && Math.abs(value) > 1 ? String(value) : value.toFixed(places);
+  const text = value.toFixed(places);
   return (/^-0\.?0*$/.test(text) ? text.slice(1) : text).replace("-", "−");
 }
 

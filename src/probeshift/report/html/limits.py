@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
+from probeshift.metrics.alarms import identical_columns
 from probeshift.report.html.plain_text import shown_text
 from probeshift.report.html.run_folder import RunFolder
 
 _REASONS = 5
+_CELL = ["split", "protocol", "test", "method", "train", "position", "layer"]
 
 
 def limits(run: RunFolder) -> list[str]:
@@ -37,7 +40,22 @@ def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
             "Rows of the published protocol choose sign and threshold on the evaluation labels. They can be set beside published "
             "numbers and are no estimate of how a probe does on data without labels."
         )
+    yield from _copies(rows)
     yield from _gaps(rows)
+
+
+def _copies(rows: pd.DataFrame) -> Iterator[str]:
+    """Two metrics that are one number under two names."""
+    cell = [name for name in _CELL if name in rows]
+    parts = [(str(name), part.set_index(cell)["value"]) for name, part in rows.groupby("metric", observed=True)]
+    alike = {
+        name: values
+        for name, values in parts
+        if len(values) == len(parts[0][1]) and values.index.equals(parts[0][1].index)
+    }
+    copied = identical_columns({name: values.to_numpy(dtype=np.float64) for name, values in alike.items()})
+    if copied:
+        yield f"The columns of {copied[0]} and {copied[1]} are equal throughout: one of them is not what its name says."
 
 
 def _gaps(rows: pd.DataFrame) -> Iterator[str]:
