@@ -358,3 +358,16 @@ def test_a_metric_that_is_a_copy_of_another_is_named(run_folder, tmp_path):
         folder.mkdir()
         table.to_parquet(folder / "results.parquet")
         assert any("equal throughout" in line for line in limits(RunFolder.open(folder))) is alarm
+
+
+def test_a_table_that_holds_no_result_rows_is_refused(run, run_folder, tmp_path):
+    rows = ResultFolder(run_folder).read()
+    for table, says in ((rows.drop(columns="metric"), "lacks the columns metric"), (rows[:0], "has no rows")):
+        table.to_parquet(tmp_path / "results.parquet")
+        code, _, err = run("report", tmp_path, "--details", "none")
+        assert code == 1 and says in err
+
+
+def test_help_of_the_command_shows_an_example(run):
+    code, out, _ = run("report", "--help")
+    assert code == 0 and "Example" in out and "probeshift report " in out

@@ -327,6 +327,13 @@ def test_layers_and_positions_are_mapped_with_the_chosen_cell_outlined(browser, 
         for split, layer, (place, position) in sites
     ]  # fmt: skip
     pd.DataFrame(cells).to_parquet(tmp_path / "results.parquet")
+    predicted = {
+        "split": ["test"] * 5 + ["cv"],
+        "row": range(6),
+        "actual": np.arange(6.0) / 5,
+        "predicted": [0.1, 0.2, 0.3, 0.4, 0.5, 0.9],
+    }
+    pd.DataFrame(predicted).to_parquet(tmp_path / "predictions.parquet")
     browser.open(write_report([tmp_path], tmp_path / "page.html"), "#positions")
     grid = "#positions svg[aria-label=positions]"
     labels = browser.js(f"[...document.querySelectorAll('{grid} .cell')].map((c) => c.getAttribute('aria-label'))")
@@ -341,3 +348,14 @@ def test_layers_and_positions_are_mapped_with_the_chosen_cell_outlined(browser, 
     )
     browser.until("location.hash.includes('layer=2') && location.hash.includes('post')")
     assert not browser.errors
+
+
+def test_another_run_of_the_page_is_chosen_and_linked(opened, folders):
+    browser = opened("#matrix?run=1&method=dim&layer=1&metric=accuracy")
+    (row,) = saved(
+        ResultFolder(folders[1]).read(), method="dim", layer=1, metric="accuracy", train="home", test="away"
+    ).itertuples()
+    assert f": {row.value:.3f} [" in browser.js(
+        f"document.querySelector({json.dumps(cell('home', 'away'))}).getAttribute('aria-label')"
+    )
+    assert text(browser, "h1 bdi") == "new"

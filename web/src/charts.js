@@ -153,3 +153,17 @@ export function shareByScore({ share, low, high, base, width = 260, height = 250
   share.forEach((v, i) => Number.isNaN(v) || svg.append(s("line", { x1: x(i + 1), x2: x(i + 1), y1: y(low[i]), y2: y(high[i]), stroke: t.lines[0], "stroke-width": 2 }), s("circle", { cx: x(i + 1), cy: y(v), r: 3.6, fill: t.lines[0] })));
   return svg;
 }
+
+/** Predicted against actual, a dot per row; the line is where they are equal. */
+export function scatter({ points, xTitle, yTitle, width = 440, height = 400, name = "predicted against actual" }) {
+  const t = theme();
+  const { svg, box } = frame(width, height, { left: 62, right: 16, top: 12, bottom: 46 }, name);
+  const all = flatten(points.flatMap((p) => [p.x, p.y]));
+  const ends = [Math.min(...all), Math.max(...all)];
+  const x = scale(ends, [box.left + 6, box.right]);
+  const y = scale(ends, [box.bottom - 6, box.top]);
+  axes(svg, box, { x, y, xs: ticks(...ends), ys: ticks(...ends), xTitle, yTitle });
+  svg.append(s("line", { x1: x(ends[0]), y1: y(ends[0]), x2: x(ends[1]), y2: y(ends[1]), stroke: t.soft, "stroke-dasharray": "5 4" }));
+  for (const p of points) if (p.x !== null && p.y !== null) svg.append(s("circle", { cx: x(p.x), cy: y(p.y), r: 3, fill: t.lines[0], "fill-opacity": 0.55 }));
+  return svg;
+}

@@ -9,7 +9,8 @@ import { FAMILIES } from "../theme.js";
 import { openTable } from "../unpack.js";
 import { cellDetails } from "./cell.js";
 
-const MEANS = "study means";
+const ONE = "one probe";
+const TITLES = { r3b_matrix: "mean recovered accuracy", r1b_by_train: "recovered accuracy of the best method and layer" };
 
 export const matrix = {
   id: "matrix", title: "Matrix", lead: "Rows: the set a direction was found on. Columns: the set it was tried on. Outlined: the same set, on questions held out.",
@@ -17,15 +18,14 @@ export const matrix = {
   async render(page) {
     const table = await page.open();
     const found = selection(page, table);
-    const means = page.run.tables.r3b_matrix && (await openTable(page.run.tables.r3b_matrix));
-    const kinds = ["one probe", ...(means ? [MEANS] : [])];
-    const kind = chosen("show", kinds, "one probe");
+    const kinds = [ONE, ...summaries(page.run)];
+    const kind = chosen("show", kinds, ONE);
     const order = chosen("order", orderNames(page), orderNames(page)[0]);
-    const shown = kind === MEANS ? ofMeans(means) : ofProbe(table, found);
+    const shown = kind === ONE ? ofProbe(table, found) : ofSummary(await openTable(page.run.tables[kind]), kind);
     const open = (train, test) => choose({ train, test, cell: "open" }, "matrix");
     const picks = controls(
-      choice({ label: "show", key: "show", options: kinds, value: kind }),
-      kind !== MEANS && [
+      choice({ label: "show", key: "show", options: kinds.map((name) => [name, TITLES[name] ?? words(name)]), value: kind }),
+      kind === ONE && [
         choice({ label: "metric", key: "metric", options: found.options.metric, value: found.metric }),
         choice({ label: "method", key: "method", options: found.options.method, value: found.method }),
         choice({ label: "layer", key: "layer", options: found.options.layer, value: found.layer }),
@@ -49,23 +49,29 @@ function ofProbe(table, { metric, method, layer, position, protocol, model, seed
   return {
     title: `${words(metric)}: ${method}, layer ${layer}${position && position !== "last" ? `, ${position}` : ""}`,
     note: `${words(protocol)}. Colour by distance from chance of each test set.`,
-    cells: new Map(rows.map((row) => [`${table.get("train", row)}\n${table.get("test", row)}`, { ...estimate(table, row), own: table.get("in_distribution", row) === "yes" }])),
-    trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric,
+    cells: cellsOf(table, rows), trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric,
     data: () => csvOf(table, rows),
   };
 }
 
-function ofMeans(table) {
+/** Saved tables with one value and interval per training and test set. */
+const summaries = (run) => Object.entries(run.tables).filter(([, header]) => {
+  const column = (name) => header.columns.find((found) => found.name === name);
+  const [trains, tests] = ["train", "test"].map((name) => column(name)?.values?.length ?? 0);
+  return trains > 1 && tests > 1 && header.rows === trains * tests && ["value", "ci_low", "ci_high"].every(column);
+}).map(([name]) => name).reverse();
+
+function ofSummary(table, name) {
   const rows = table.select({});
-  const label = `mean recovered accuracy of all learned methods, layers ${table.get("cut_layer", 0)} and deeper`;
+  const get = (column) => table.get(column, rows[0]);
+  const whose = get("n_methods") ? `over ${get("n_methods")} methods and layers ${get("cut_layer")} and deeper` : get("best_method") ? `${get("best_method")}, layer ${get("best_layer")}` : "";
   return {
-    title: label, note: "1.0 is the best probe trained on the test set itself; colour by distance from what guessing recovers.",
-    cells: new Map(rows.map((row) => [`${table.get("train", row)}\n${table.get("test", row)}`, { ...estimate(table, row), own: table.get("in_distribution", row) === "yes" }])),
-    trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric: "recovered",
-    data: () => csvOf(table, rows),
+    title: `${TITLES[name] ?? words(name)}${whose && `: ${whose}`}`, note: `${table.has("measure") ? "1.0 is the best probe trained on the test set itself. " : ""}Colour by distance from what guessing gives.`,
+    cells: cellsOf(table, rows), trains: names(table, rows, "train"), tests: names(table, rows, "test"), metric: "recovered", data: () => csvOf(table, rows),
   };
 }
 
+const cellsOf = (table, rows) => new Map(rows.map((row) => [`${table.get("train", row)}\n${table.get("test", row)}`, { ...estimate(table, row), own: table.get("in_distribution", row) === "yes" }]));
 const names = (table, rows, column) => [...new Set(rows.map((row) => table.get(column, row)))];
 const csvOf = (table, rows) => [table.names, rows.map((row) => table.names.map((name) => table.get(name, row)))];
 

@@ -1,4 +1,4 @@
-import { dotChart } from "../charts.js";
+import { dotChart, scatter } from "../charts.js";
 import { choice, controls } from "../controls.js";
 import { h } from "../dom.js";
 import { figure, rowsOf } from "../exports.js";
@@ -6,6 +6,7 @@ import { interval, number, words } from "../format.js";
 import { heatmap } from "../heatmap.js";
 import { estimate, holdsChance, isControl, scaleOf, selection } from "../selection.js";
 import { choose, chosen } from "../state.js";
+import { openTable } from "../unpack.js";
 
 export const positions = {
   id: "positions", title: "Layer × position", lead: "One probe per layer and token position. Outlined: the cell chosen without looking at test rows.",
@@ -21,7 +22,7 @@ export const positions = {
       choice({ label: "method", key: "method", options: [...new Set(table.select({}).filter((row) => !isControl(table, row)).map((row) => table.get("method", row)))], value: found.method }));
     const where = { split, metric: found.metric, method: found.method, protocol: found.protocol };
     const rows = table.select(where).filter((row) => !isControl(table, row) && table.get("position", row) !== null && table.get("layer", row) !== null);
-    return [picks, rows.length ? map(table, rows, found, split) : h("p", { class: "note" }, "No rows for this choice."), controlsOf(table, found)];
+    return [picks, rows.length ? map(table, rows, found, split) : h("p", { class: "note" }, "No rows for this choice."), controlsOf(table, found), await predictions(page, split)];
   },
 };
 
@@ -47,4 +48,19 @@ function controlsOf(table, found) {
   const chance = estimate(table, rows[0]).chance;
   const svg = dotChart({ rows: dots, lines: chance === null ? [] : [{ x: chance, label: "chance" }], xTitle: words(found.metric), width: 1040, name: "controls" });
   return figure({ title: "The chosen probe beside its controls", svg, data: () => rowsOf(table, rows) });
+}
+
+const MOST_DOTS = 3000;
+
+/** What the chosen probe predicts for the rows of the split that is shown. */
+async function predictions({ run }, split) {
+  const header = run.tables.predictions;
+  if (!header) return null;
+  const table = await openTable(header);
+  if (!table.has("split", "actual", "predicted")) return null;
+  const rows = table.select({ split });
+  if (!rows.length || !table.isNumber("actual")) return null;
+  const points = rows.slice(0, MOST_DOTS).map((row) => ({ x: table.get("actual", row), y: table.get("predicted", row) }));
+  const note = rows.length > MOST_DOTS ? `The first ${MOST_DOTS} of ${rows.length} rows; the CSV has all.` : null;
+  return figure({ title: "Predictions of the chosen probe", note, svg: scatter({ points, xTitle: "actual", yTitle: "predicted" }), data: () => rowsOf(table, rows) });
 }

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAIN = "results"
-LARGEST_TABLE = 4 << 20  # bytes of a csv; larger ones stay beside the report
+LARGEST_TABLE = 4 << 20  # bytes of a file; larger ones stay beside the report
+_NEEDED = ("method", "test", "split", "metric", "value")
 _ORDER = ["split", "metric", "protocol", "test", "method", "train", "position", "layer"]
 
 
@@ -56,6 +57,10 @@ class RunFolder:
 
         paths = [self.folder / f"{MAIN}.parquet", *sorted(self.folder.glob(f"{MAIN}-*.parquet"))]
         parts = [_read(path).assign(table=path.stem) for path in paths]
+        missing = [name for name in _NEEDED if name not in parts[0]]
+        if missing or not len(parts[0]):
+            what = f"lacks the columns {', '.join(missing)}" if missing else "has no rows"
+            raise StoreError(f"{paths[0]} {what}, so there is nothing to report. Run the command that wrote it again.")
         rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
         texts = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name].dtype)]
         rows = rows.assign(**{name: _in_order(rows[name]) for name in texts})
@@ -72,23 +77,21 @@ class RunFolder:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The small tables: every csv of the folder that is not a copy of the result rows, by name."""
-        import pandas as pd
+        """The small tables: every csv and parquet of the folder that holds no result rows, by name.
 
-        found = {}
-        for path in sorted(self.folder.glob("*.csv")):
-            if not path.stem.startswith(MAIN) and path.stat().st_size <= LARGEST_TABLE:
-                try:
-                    found[path.stem] = pd.read_csv(path)
-                except (ValueError, UnicodeDecodeError) as error:
-                    raise StoreError(f"{path} is no readable table ({error}). Draw the run's figures again.") from error
-        return found
+        Raises:
+            StoreError: a table cannot be read.
+        """
+        return {path.stem: _read(path) for path in self._others() if path.stat().st_size <= LARGEST_TABLE}
 
     @property
     def tables_left_out(self) -> list[str]:
         """Names of tables too large for a page."""
-        return [p.name for p in sorted(self.folder.glob("*.csv"))
-                if not p.stem.startswith(MAIN) and p.stat().st_size > LARGEST_TABLE]  # fmt: skip
+        return [path.name for path in self._others() if path.stat().st_size > LARGEST_TABLE]
+
+    def _others(self) -> list[Path]:
+        found = [*self.folder.glob("*.csv"), *self.folder.glob("*.parquet")]
+        return sorted(path for path in found if not path.stem.startswith(MAIN))
 
     @property
     def reading(self) -> list[str]:
@@ -145,6 +148,6 @@ def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} is no readable table ({error}). Run the command that wrote it again.") from error
