@@ -17,7 +17,9 @@ export function heatmap({ rows, columns, cell, onOpen, selected, rowTitle, colum
   const slanted = columns.some((c) => textWidth(shorten(c), 12) > width - 4);
   const top = (slanted ? Math.ceil(longest * 0.72) + 18 : 22) + (columnTitle ? 20 : 0) + (bands ? 8 : 0);
   const right = slanted ? Math.ceil(longest * 0.72) : 8;
-  const total = [left + columns.length * width + right, top + rows.length * height + (legend ? 58 : 12)];
+  const bar = Math.min(300, Math.max(200, columns.length * width));
+  const said = legend ? left + bar + 60 + Math.max(textWidth(legend.dim ?? "", 11), textWidth(legend.outlined ?? "", 11)) : 0;
+  const total = [Math.ceil(Math.max(left + columns.length * width + right, said)), top + rows.length * height + (legend ? 58 : 12)];
   const svg = s("svg", { viewBox: `0 0 ${total[0]} ${total[1]}`, width: total[0], height: total[1], class: "heatmap", role: "grid", "aria-label": name, "font-size": 12 });
   svg.append(s("defs", null, s("pattern", { id: `hatch-${name}`, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, s("line", { x1: 0, y1: 0, x2: 0, y2: 5, stroke: t.ink, "stroke-width": 0.9, "stroke-opacity": 0.28 }))));
   if (columnTitle) svg.append(s("text", { x: left, y: 14, fill: t.soft, "font-style": "italic" }, columnTitle));
@@ -33,7 +35,7 @@ export function heatmap({ rows, columns, cell, onOpen, selected, rowTitle, colum
     return found;
   });
   keys(svg, nodes, (r, c) => onOpen?.(rows[r], columns[c]), selected && [rows.indexOf(selected[0]), columns.indexOf(selected[1])], t);
-  if (legend) svg.append(drawLegend(legend, left, top + rows.length * height + 18, Math.min(300, Math.max(200, columns.length * width)), t, `hatch-${name}`));
+  if (legend) svg.append(drawLegend(legend, left, top + rows.length * height + 18, bar, t, `hatch-${name}`));
   return svg;
 }
 

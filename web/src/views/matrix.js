@@ -35,12 +35,19 @@ export const matrix = {
       picker({ label: "order", key: "order", options: orderNames(page).map((name) => [name, name === "run" ? "as in the run" : `by ${name}`]), value: order }));
     const svg = draw(page, shown, order, open, state.cell === "open" ? [found.train, found.test] : null);
     const drawing = figure({ title: shown.title, note: shown.note, svg, data: shown.data, name: `matrix ${shown.title}` });
-    const details = state.cell === "open" ? await cellDetails(page, table, found) : hint();
+    const details = state.cell === "open" ? h("div", null, kind === ONE ? null : inSummary(shown, found), await cellDetails(page, table, found)) : hint();
     return [picks, familyKey(page), h("div", { class: "split" }, drawing, details)];
   },
 };
 
 const sizeOf = (run, name) => run.results.columns.find((column) => column.name === name)?.values?.length ?? 0;
+
+/** The cell as the summary has it, before the one probe that is taken apart below it. */
+function inSummary(shown, { train, test, method, layer }) {
+  const cell = shown.cells.get(`${train}\n${test}`);
+  const value = cell && `${number(cell.value)} ${interval(cell.low, cell.high)}`;
+  return h("p", { class: "note" }, value ? `${shown.title}: ${value}. ` : "The summary has no such cell. ", `Below, one probe of it: ${method} at layer ${layer}.`);
+}
 
 const hint = () => h("aside", { class: "details empty" }, h("p", null, "Open a cell to see its numbers, how it changes with the layer, how its scores are spread and which texts it gets most wrong."));
 
