@@ -70,6 +70,11 @@ def write_tables(folder: Path) -> None:
         for step in range(4) for name in ("gold", "=cmd()")
     ]  # fmt: skip
     pd.DataFrame(steps).to_csv(folder / "auroc_by_step.csv", index=False)
+    gains = [
+        {"to": s, "set": "gold", "difference": 0.9, "p": 0.5, "per_1000": 0.1 * s, "ci_low": 0.0, "ci_high": 0.5}
+        for s in (1, 2)
+    ]
+    pd.DataFrame(gains).to_csv(folder / "gain_per_row.csv", index=False)
     strengths = [
         {"strength": s, "kind": kind, "effect": s * (kind == "probe"), "ci_low": s - 1.0, "ci_high": s + 1.0}
         for s in (0.0, 1.0, 2.0)

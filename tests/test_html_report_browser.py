@@ -304,6 +304,9 @@ def test_curves_and_maps_of_any_small_table_are_drawn_from_its_values(opened):
     browser = opened("#steering")
     titles = browser.js("[...document.querySelectorAll('#steering circle title')].map((n) => n.textContent)")
     assert "probe, 2: 2.000 [1.000, 3.000]" in titles and "random, 2: 0.000 [1.000, 3.000]" in titles
+    gains = browser.js("[...document.querySelectorAll('#mixtures circle title')].map((n) => n.textContent)")
+    # The bounds are those of the column before them, not of the first column with a familiar name.
+    assert "gold, 2: 0.200 [0.000, 0.500]" in gains and not any(": 0.900 [" in title for title in gains)
     opened("#transfer")
     shown = browser.js("[...document.querySelectorAll('#transfer circle title')].map((n) => n.textContent)")
     assert shown == ["ridge: 0.600", "mean vector (null): 0.500"]

@@ -85,7 +85,8 @@ export function dotChart({ rows, lines = [], xTitle, range, width = 720, name = 
   const t = theme();
   const left = Math.max(60, ...rows.map((row) => textWidth(shorten(row.name, 34), 12.5))) + 22;
   const height = 44 + rows.length * 25 + (lines.length ? 18 : 0);
-  const { svg, box } = frame(width, height + 12, { left, right: 120, top: lines.length ? 26 : 10, bottom: 48 }, name);
+  const right = Math.max(90, ...rows.map((row) => textWidth(estimateText(row), 11))) + 20;
+  const { svg, box } = frame(width, height + 12, { left, right, top: lines.length ? 26 : 10, bottom: 48 }, name);
   const all = flatten([...rows.flatMap((r) => [r.value, r.low, r.high, ...(r.marks ?? []).map((m) => m.x)]), ...lines.map((l) => l.x)]);
   const [low, high] = range ?? [Math.min(...all), Math.max(...all)];
   const pad = range ? 0 : (high - low || 1) * 0.06;
@@ -107,8 +108,10 @@ function drawDot(svg, row, box, at, x, t) {
   if (row.low !== null && row.low !== undefined) svg.append(s("line", { x1: x(row.low), x2: x(row.high), y1: at, y2: at, stroke: paint, "stroke-width": 2.4, "stroke-linecap": "round" }));
   const hollow = row.control ? { fill: t.panel, stroke: paint, "stroke-width": 2 } : { fill: paint };
   svg.append(s("circle", { cx: x(row.value), cy: at, r: 4.6, ...hollow }, s("title", null, `${row.name}: ${number(row.value)}`)));
-  svg.append(s("text", { x: box.right + 8, y: at + 4, fill: t.soft, "font-size": 11 }, `${number(row.value)}${row.low !== null && row.low !== undefined ? ` [${number(row.low, 2)}, ${number(row.high, 2)}]` : ""}`));
+  svg.append(s("text", { x: box.right + 8, y: at + 4, fill: t.soft, "font-size": 11 }, estimateText(row)));
 }
+
+const estimateText = (row) => `${number(row.value)}${row.low !== null && row.low !== undefined ? ` [${number(row.low, 2)}, ${number(row.high, 2)}]` : ""}`;
 
 /** Rows by score, true above the line and false below it; the dashed line is the threshold. */
 export function histogram({ ends, above, below, width = 440, height = 210 }) {

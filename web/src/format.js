@@ -23,6 +23,7 @@ export const count = (value) => (value === null ? "–" : value.toLocaleString("
 export const interval = (low, high, places = 3) => (low === null || high === null ? "no interval" : `[${number(low, places)}, ${number(high, places)}]`);
 
 const WORDS = {
+  per_1000: "gain per 1,000 rows added", to: "step gone to",
   accuracy: "accuracy by question", accuracy_row: "accuracy by row", auroc: "AUROC", spearman: "Spearman correlation", r2: "explained variance R²",
   strict: "strict: sign and threshold from training data", published: "published: chosen on evaluation labels",
   clopper_pearson: "exact binomial", bootstrap_questions: "bootstrap over questions", bootstrap_rows: "bootstrap over rows",

@@ -26,10 +26,10 @@ export const compare = {
     const columns = ["metric", "method", "train", "test", "layer", "position", "value_before", "value_after", "difference", "ci_low", "ci_high", "q", "basis"].filter((n) => table.has(n)).map((name) => ({ name, places: 3 }));
     return [
       h("p", null, h("bdi", null, before), " → ", h("bdi", null, after)), h("ul", { class: "sentences" }, said.map((line) => h("li", null, sentence(line)))),
-      dataTable({ source: tally, rows: tally.select({}), name: "changes_counted", caption: "Cells by verdict", columns: tally.names.map((name) => ({ name, places: 0 })) }),
+      table.rows > 0 && dataTable({ source: tally, rows: tally.select({}), name: "changes_counted", caption: "Cells by verdict", columns: tally.names.map((name) => ({ name, places: 0 })) }),
       settings.rows.length ? wordTable(settings, "settings_that_differ") : h("p", { class: "note" }, "No setting of the two manifests differs."),
-      picks, table.rows ? drawChanges(page, table, wanted) : null,
-      beyond.length ? dataTable({ source: table, rows: beyond, name: "changes_beyond_noise", caption: "Changed beyond noise, largest first", columns, sort: { by: (row) => Math.abs(table.get("difference", row)), down: true } }) : h("p", { class: "note" }, "No cell changed beyond noise."),
+      table.rows > 0 && [picks, drawChanges(page, table, wanted)],
+      table.rows === 0 ? null : beyond.length ? dataTable({ source: table, rows: beyond, name: "changes_beyond_noise", caption: "Changed beyond noise, largest first", columns, sort: { by: (row) => Math.abs(table.get("difference", row)), down: true } }) : h("p", { class: "note" }, "No cell changed beyond noise."),
     ];
   },
 };

@@ -19,14 +19,23 @@ const BOUNDS = [["ci_low", "ci_high"], ["low", "high"], ["value_low", "value_hig
 const namesOf = (header) => header.columns.map((column) => column.name);
 const first = (names, candidates) => candidates.find((name) => names.includes(name));
 
+/** The column that a pair of bounds belongs to: `value` by contract, else the number that stands right before the lower one. */
+export function bounded(header) {
+  const names = namesOf(header);
+  const bounds = BOUNDS.find((pair) => pair.every((name) => names.includes(name)));
+  if (!bounds) return null;
+  const y = names.includes("value") ? "value" : names[names.indexOf(bounds[0]) - 1];
+  const column = header.columns.find((found) => found.name === y);
+  return column && column.kind !== "category" && VALUES.includes(y) ? { y, low: bounds[0], high: bounds[1] } : null;
+}
+
 /** How to draw a table as curves over one of `xs`, or null when it cannot be. */
 export function curveSpec(header, xs) {
   const names = namesOf(header);
   const isNumber = (name) => header.columns.find((column) => column.name === name)?.kind !== "category";
   const x = xs.find((name) => names.includes(name));
-  const y = VALUES.find((name) => names.includes(name) && isNumber(name));
-  const bounds = BOUNDS.find((pair) => pair.every((name) => names.includes(name)));
-  return x && y && bounds ? { x, y, low: bounds[0], high: bounds[1], series: first(names, SERIES), panel: first(names, PANELS), label: isNumber(x) ? first(names, ["name", "step_name"]) : null } : null;
+  const found = bounded(header);
+  return x && found ? { x, ...found, series: first(names, SERIES), panel: first(names, PANELS), label: isNumber(x) ? first(names, ["name", "step_name"]) : null } : null;
 }
 
 const drawable = (run, xs) => Object.entries(run.tables).map(([name, header]) => ({ name, header, spec: curveSpec(header, xs) })).filter((found) => found.spec);
@@ -59,7 +68,7 @@ async function panel({ name, header, spec }, xs) {
   const picks = controls(choice({ label: words(spec.panel), key, options: panels, value: one }), choice({ label: "over", key: `${name}_x`, options: axes, value: x }));
   const undefined_ = rows.filter((row) => table.get(spec.y, row) === null).length;
   const note = [undefined_ && `${undefined_} of ${rows.length} values are undefined and not drawn; the table names why.`, "Bands: 95 % intervals."].filter(Boolean).join(" ");
-  const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: words(one ?? spec.y), range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 1040, height: 340, name, categories: steps });
+  const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: one === null || one === spec.y ? words(spec.y) : `${words(one)}, ${words(spec.y)}`, range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 1040, height: 340, name, categories: steps });
   return [picks, figure({ title: words(name), note, svg: svg || null, data: () => rowsOf(table, rows) }), undefined_ ? dataTable({ source: table, rows, name, columns: table.names.slice(0, 11).map((n) => ({ name: n, places: 3 })) }) : null];
 }
 
@@ -69,15 +78,14 @@ export const transfer = {
   async render({ run }) {
     return Promise.all(transferTables(run).map(async ([name, header]) => {
       const table = await openTable(header);
-      const y = VALUES.find((v) => table.has(v) && table.isNumber(v));
-      const bounds = BOUNDS.find((pair) => table.has(...pair));
+      const { y, low, high } = bounded(header);
       const rows = table.select({});
       const labels = [...MAPS, "null", "control", "method"].filter((n) => table.has(n) && table.distinct(n).length > 1);
-      const dots = rows.slice(0, 60).map((row) => ({ name: labels.map((n) => table.get(n, row)).filter(Boolean).join(", ") || String(row + 1), value: table.get(y, row), low: bounds ? table.get(bounds[0], row) : null, high: bounds ? table.get(bounds[1], row) : null, control: /null|random|shuffled|mean/.test(labels.map((n) => table.get(n, row)).join(" ")) }));
+      const dots = rows.slice(0, 60).map((row) => ({ name: labels.map((n) => table.get(n, row)).filter(Boolean).join(", ") || String(row + 1), value: table.get(y, row), low: table.get(low, row), high: table.get(high, row), control: /null|random|shuffled|mean/.test(labels.map((n) => table.get(n, row)).join(" ")) }));
       return figure({ title: words(name), note: rows.length > 60 ? `The first 60 of ${rows.length} rows; the CSV has all.` : null, svg: dotChart({ rows: dots, xTitle: words(y), width: 1040, name }), data: () => rowsOf(table, rows) });
     }));
   },
 };
 
-const transferTables = (run) => Object.entries(run.tables).filter(([, header]) => MAPS.some((name) => namesOf(header).includes(name)) && VALUES.some((v) => namesOf(header).includes(v)) && !curveSpec(header, [...STEPS, ...STRENGTHS]));
+const transferTables = (run) => Object.entries(run.tables).filter(([, header]) => MAPS.some((name) => namesOf(header).includes(name)) && bounded(header) && !curveSpec(header, [...STEPS, ...STRENGTHS]));
 

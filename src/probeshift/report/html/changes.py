@@ -70,19 +70,20 @@ def _same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Call
 
 
 def _words(cells: pd.DataFrame, paired: bool) -> list[str]:
+    if not len(cells):
+        return ["The runs have no cell in common: their methods, sets, layers, positions or protocols differ."]
     changed = int(cells["verdict"].eq(BEYOND).sum())
     tests = (
         "Accuracy is compared question by question where both runs asked the same ones (sign test, Benjamini-Hochberg over all "
         "such cells, q < 0.05)."
         if paired
-        else "Neither test is paired: one of the runs kept no record of which questions each probe won."
+        else "No test is paired: not both runs kept a record of which questions each probe won."
     )
     return [
         f"{changed:,} of {len(cells):,} cells that both runs measured differ beyond noise.",
         tests,
         "Elsewhere a cell counts as changed when the 95 % bounds of its difference, made from both saved intervals as if the runs "
         "were independent, leave out 0. Each such cell is judged alone: up to one in twenty is expected without any change.",
-        *(["The runs have no cell in common: other methods, sets, layers or protocols."] if not len(cells) else []),
     ]
 
 

@@ -18,8 +18,8 @@ _CELL = ["split", "protocol", "test", "method", "train", "position", "layer"]
 def limits(run: RunFolder) -> list[str]:
     """Sentences for the page; the general one first, then those this run's rows give cause for."""
     always = (
-        "A probe that tells true from false text shows that the difference can be read from the activations along one "
-        "direction. It does not show that the model uses it, nor that it is truth and not something that goes with it."
+        "A probe that works shows that something can be read from the activations along one direction. It does not show that the "
+        "model uses it, nor that it is what the labels are named after and not something that goes with it."
     )
     return [shown_text(line) for line in (always, *_of_rows(run.results), *_of_data(run))]
 
