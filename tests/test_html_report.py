@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
+import subprocess
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -159,6 +161,15 @@ def test_the_committed_bundle_is_built_from_the_sources():
     assert "</script" not in (BUNDLE / "report.js").read_text().lower()
 
 
+def test_building_the_sources_again_gives_the_committed_bundle(tmp_path):
+    node = shutil.which("node")
+    if node is None or not (WEB / "node_modules" / "esbuild").exists():
+        pytest.skip("node or the front end's one build tool is not installed (`npm ci` in web/)")
+    subprocess.run([node, "build.mjs", str(tmp_path)], cwd=WEB, check=True)
+    for name in ("report.js", "report.css", "sources.sha256"):
+        assert (tmp_path / name).read_bytes() == (BUNDLE / name).read_bytes(), "run `npm run build` in web/"
+
+
 def test_score_shapes_are_what_plain_counting_gives():
     rng = np.random.default_rng(3)
     labels = rng.random(90) < 0.4
@@ -214,6 +225,15 @@ def test_details_are_kept_when_they_hold_the_layer_and_made_anew_for_another(run
     assert set(pd.read_parquet(path)["layer"]) == {2}
     write_details(run_folder, LAYER)
     assert set(pd.read_parquet(path)["layer"]) == {LAYER}
+
+
+def test_scores_of_probes_that_were_fitted_anew_are_not_shown(tmp_path):
+    folder = write_run(tmp_path / "run", tmp_path / "acts", sets=SETS[:2], methods=METHODS[:2], evil=False)
+    write_details(folder, LAYER)
+    assert len(RunFolder.open(folder).details) == 2
+    card = folder / "probes" / "dim" / "home.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"fit_id": "another"}))
+    assert RunFolder.open(folder).details == [] and read_details(RunFolder.open(folder)) is None
 
 
 def test_details_of_a_layer_without_probes_are_refused_with_the_fitted_ones(run_folder):

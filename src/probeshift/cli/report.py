@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from probeshift.cli.console import print_json, progress, say, size
 from probeshift.errors import ProbeshiftError, UsageError
+
+if TYPE_CHECKING:
+    from probeshift.report.html.run_folder import RunFolder
 
 LARGEST = 15e6  # bytes that open quickly from disk
 
@@ -31,20 +34,18 @@ def report(runs: Runs, output: Output = None, details: Details = "auto", as_json
 
     Example: probeshift report output/comparison/smollm2-135m
     """
-    from probeshift.provenance import publish
-    from probeshift.report.html import build_page
+    from probeshift.report.html import write_report
     from probeshift.report.html.run_folder import open_runs
 
     opened = open_runs(runs)
     for run in opened:
-        _make_details(run.folder, details)
-    path = output or opened[0].folder / "report.html"
-    page = build_page(opened, with_details=details != "none")
-    publish(path, page)
-    _say(path, len(page.encode()), as_json)
+        _make_details(run, details)
+    say("reading and packing the rows")
+    path = write_report(runs, output or opened[0].folder / "report.html", with_details=details != "none")
+    _say(path, path.stat().st_size, as_json)
 
 
-def _make_details(folder: Path, asked: str) -> None:
+def _make_details(run: RunFolder, asked: str) -> None:
     """Side files with scores of single rows; with `auto`, a run that cannot have them goes without and says so."""
     from probeshift.experiments.details import write_details
 
@@ -52,11 +53,11 @@ def _make_details(folder: Path, asked: str) -> None:
         return
     if asked != "auto" and not asked.isdigit():
         raise UsageError(f"--details is `auto`, `none` or a layer, got `{asked}`. Try --details auto.")
-    if asked == "auto" and any((folder / "details").glob("*.parquet")):
+    if asked == "auto" and run.details:
         return
     try:
         with progress() as on_progress:
-            write_details(folder, int(asked) if asked.isdigit() else None, on_progress)
+            write_details(run.folder, int(asked) if asked.isdigit() else None, on_progress)
     except ProbeshiftError as error:
         if asked != "auto":
             raise

@@ -108,8 +108,9 @@ class RunFolder:
 
     @property
     def details(self) -> list[Path]:
-        """The side files with the scores of single rows."""
-        return sorted((self.folder / "details").glob("*.parquet"))
+        """The side files with the scores of single rows; one made from probes that were fitted anew since is left out."""
+        fits = {_json(card).get("fit_id") for card in self.folder.glob("probes/*/*.json")}
+        return [path for path in sorted((self.folder / "details").glob("*.parquet")) if _made_from(path) <= fits]
 
 
 def open_runs(paths: list[Path]) -> list[RunFolder]:
@@ -134,6 +135,14 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise StoreError(f"{path} is no readable JSON ({error}). Run the command that wrote it again.") from error
+
+
+def _made_from(path: Path) -> set[str]:
+    """The fits a side file names in its metadata; one of another kind names none."""
+    import pyarrow.parquet as pq
+
+    stamp = (pq.read_schema(path).metadata or {}).get(b"probeshift", b"{}")
+    return set(json.loads(stamp).get("fits", ()))
 
 
 def _in_order(column: pd.Series) -> pd.Series:
