@@ -168,6 +168,9 @@ def test_arrow_keys_move_and_enter_opens(opened):
     browser.until("document.querySelector('#cell-title') !== null")
     train, test = names[5].removeprefix("trained on ").split(":")[0].split(", tried on ")
     assert text(browser, "#cell-title") == f"{train} → {test}"
+    browser.until("document.activeElement.getAttribute('aria-label') !== null")
+    browser.press("ArrowRight")  # the matrix was drawn anew; the keys go on where they were
+    assert browser.js("document.activeElement.getAttribute('aria-label')") == names[6]
 
 
 def test_the_worst_errors_and_bins_are_those_of_the_side_file(opened, folders):

@@ -54,7 +54,7 @@ function drawCell(found, { x, y, width, height, label, hatch, t }) {
   if (!found) return null;
   const undefined_ = found.value === null;
   const ground = colour(found.value, found.scale);
-  const group = s("g", { class: "cell", role: "gridcell", tabindex: -1, "aria-label": found.label ?? label });
+  const group = s("g", { class: "cell", role: "gridcell", tabindex: -1, "data-keep": `${hatch} ${label}`, "aria-label": found.label ?? label });
   group.append(s("rect", { x, y, width, height, fill: ground, stroke: t.panel, "stroke-width": 1.5 }));
   if (found.dim && !undefined_) group.append(s("rect", { x, y, width, height, fill: `url(#${hatch})` }));
   if (found.outlined) group.append(s("rect", { x: x + 1.5, y: y + 1.5, width: width - 3, height: height - 3, fill: "none", stroke: t.ink, "stroke-width": 1.3 }));

@@ -79,7 +79,6 @@ async function start() {
 
   readHash();
   await openRun();
-  page.drawAll = () => drawAll(false);
   document.documentElement.dataset.ready = "yes";
 }
 
