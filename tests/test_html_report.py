@@ -22,7 +22,8 @@ from probeshift.errors import StoreError, UsageError
 from probeshift.experiments.details import write_details
 from probeshift.report.html.details import read_details
 from probeshift.report.html.limits import limits
-from probeshift.report.html.orders import orders
+from probeshift.report.html.orders import families, orders
+from probeshift.report.html.overview import starting_view
 from probeshift.report.html.packing import NULL, compressed, pack
 from probeshift.report.html.plain_text import shown_text
 from probeshift.report.html.run_folder import RunFolder, open_runs
@@ -330,6 +331,24 @@ def test_a_cell_without_interval_or_value_is_not_decided():
     rows = pd.DataFrame({**key, "value": [0.5, np.nan, 0.6], **bounds})
     later = rows.assign(value=[0.55, 0.5, 0.7])
     assert list(changes(rows, later)["verdict"]) == [WITHIN, OPEN, OPEN]
+
+
+def test_seeds_of_a_run_are_compared_each_with_its_own():
+    bounds = {"ci_low": [0.4, 0.7], "ci_high": [0.6, 0.9], "n": 9}
+    about = {"method": "dim", "train": "a", "test": "b", "layer": 0, "metric": "auroc", "split": "test"}
+    rows = pd.DataFrame({**about, "seed": [0, 1], "value": [0.5, 0.8], **bounds})
+    assert list(changes(rows, rows[::-1])["verdict"]) == [EQUAL, EQUAL]
+    assert len(changes(rows[:1], rows[1:])) == 1  # one seed each: what a new seed changes
+
+
+def test_rows_with_gaps_in_their_words_are_read(tmp_path):
+    about = {"method": "dim", "split": "test", "metric": "auroc", "train": "a", "test": ["a", "b"], "value": [0.5, 0.6]}
+    gaps = {"selected": [True, None], "limited": [None, True], "train_family": None, "test_family": ["x", None]}
+    pd.DataFrame({**about, **gaps, "layer": [1.0, None], "position": "last"}).to_parquet(tmp_path / "results.parquet")
+    found = RunFolder.open(tmp_path)
+    assert starting_view(found) == {"method": "dim", "train": "a", "position": "last", "layer": 1}
+    assert orders(found)["family"] == ["a", "b"] and families(found.results) == {"a": "x", "b": ""}
+    assert any("1 test sets are cut to a limit" in line and ": b." in line for line in limits(found))
 
 
 def test_the_command_writes_one_page_and_says_what_went_wrong(run, run_folder, tmp_path):

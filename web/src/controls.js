@@ -18,6 +18,9 @@ export const controls = (...parts) => h("div", { class: "controls" }, ...parts);
 /** Only when there is something to choose between. */
 export const choice = (about) => (about.options.length > 1 ? picker(about) : null);
 
+/** Selects for those axes of a selection that have more than one value. */
+export const axes = (found, ...names) => names.map((name) => choice({ label: name, key: name, options: found.options[name], value: found[name] }));
+
 const PAGE = 60;
 
 /** A table of columns [{ name, title, places, format }] over row numbers of `source`; sorts on a heading, exports all of it. */

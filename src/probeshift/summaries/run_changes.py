@@ -18,6 +18,7 @@ from probeshift.summaries.paired import discovery_rates
 from probeshift.summaries.rows import pick
 
 KEY = ["method", "train", "test", "layer", "position", "metric", "protocol"]
+_IF_SEVERAL = ("model", "seed")  # runs of one model or seed each are matched across them
 LEVEL = 0.05
 BEYOND, WITHIN, EQUAL, OPEN = "beyond noise", "within noise", "equal", "not decided"
 PAIRED, UNPAIRED = "same questions, sign test, corrected over cells", "saved intervals, each cell alone"
@@ -36,7 +37,8 @@ def changes(
 
     `correct` are both runs' questions won (`ResultFolder.correct`), used for accuracy on tests that `same_questions` names.
     """
-    key = [name for name in KEY if name in before and name in after]
+    both_have = [name for name in (*KEY, *_IF_SEVERAL) if name in before and name in after]
+    key = [n for n in both_have if n in KEY or max(before[n].nunique(), after[n].nunique()) > 1]
     kept = [*key, "value", "ci_low", "ci_high", "n"]
     sides = [_plain(pick(rows, split="test")[kept].drop_duplicates(key), key) for rows in (before, after)]
     both = sides[0].merge(sides[1], on=key, suffixes=("_before", "_after"))

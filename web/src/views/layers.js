@@ -1,5 +1,5 @@
 import { lineChart } from "../charts.js";
-import { choice, controls } from "../controls.js";
+import { axes, choice, controls } from "../controls.js";
 import { figure, rowsOf } from "../exports.js";
 import { interval, number, words } from "../format.js";
 import { heatmap } from "../heatmap.js";
@@ -22,10 +22,7 @@ export const layers = {
     const picks = controls(
       choice({ label: "trained on", key: "train", options: sets(options.train), value: found.train }),
       choice({ label: "tried on", key: "test", options: sets(options.test), value: found.test }),
-      choice({ label: "metric", key: "metric", options: options.metric, value: found.metric }),
-      choice({ label: "method", key: "method", options: options.method, value: found.method }),
-      choice({ label: "position", key: "position", options: options.position, value: found.position }),
-      choice({ label: "protocol", key: "protocol", options: options.protocol, value: found.protocol }));
+      axes(found, "metric", "method", "position", "protocol", "model", "seed"));
     return [picks, await curves(page, table, found), options.test.length > 1 ? map(page, table, found) : null];
   },
 };

@@ -1,4 +1,4 @@
-import { choice, controls, picker } from "../controls.js";
+import { axes, choice, controls, picker } from "../controls.js";
 import { h } from "../dom.js";
 import { figure } from "../exports.js";
 import { interval, number, words } from "../format.js";
@@ -25,13 +25,7 @@ export const matrix = {
     const open = (train, test) => choose({ train, test, cell: "open" }, "matrix");
     const picks = controls(
       choice({ label: "show", key: "show", options: kinds.map((name) => [name, TITLES[name] ?? words(name)]), value: kind }),
-      kind === ONE && [
-        choice({ label: "metric", key: "metric", options: found.options.metric, value: found.metric }),
-        choice({ label: "method", key: "method", options: found.options.method, value: found.method }),
-        choice({ label: "layer", key: "layer", options: found.options.layer, value: found.layer }),
-        choice({ label: "position", key: "position", options: found.options.position, value: found.position }),
-        choice({ label: "protocol", key: "protocol", options: found.options.protocol, value: found.protocol }),
-      ],
+      kind === ONE && axes(found, "metric", "method", "layer", "position", "protocol", "model", "seed"),
       picker({ label: "order", key: "order", options: orderNames(page).map((name) => [name, name === "run" ? "as in the run" : `by ${name}`]), value: order }));
     const svg = draw(page, shown, order, open, state.cell === "open" ? [found.train, found.test] : null);
     const drawing = figure({ title: shown.title, note: shown.note, svg, data: shown.data, name: `matrix ${shown.title}` });

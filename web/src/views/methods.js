@@ -1,5 +1,5 @@
 import { dotChart } from "../charts.js";
-import { choice, controls, dataTable } from "../controls.js";
+import { axes, choice, controls, dataTable } from "../controls.js";
 import { h } from "../dom.js";
 import { figure, rowsOf } from "../exports.js";
 import { count, words } from "../format.js";
@@ -37,7 +37,7 @@ async function atOneCell(page, table) {
   const sets = (names) => ordered(page, names, "name");
   const picks = controls(
     choice({ label: "trained on", key: "train", options: sets(options.train), value: train }), choice({ label: "tried on", key: "test", options: sets(options.test), value: test }),
-    choice({ label: "layer", key: "layer", options: options.layer, value: layer }), choice({ label: "metric", key: "metric", options: options.metric, value: metric }), choice({ label: "protocol", key: "protocol", options: options.protocol, value: protocol }));
+    axes(found, "layer", "metric", "protocol", "position", "model", "seed"));
   if (rows.length < 2) return rows.length ? null : [h("h3", null, "At one cell"), picks, h("p", { class: "note" }, "No method was tried here.")];
   const dots = rows.map((row) => { const e = estimate(table, row); return { name: table.get("method", row), value: e.value, low: e.low, high: e.high, control: isControl(table, row), reason: words(e.reason) }; })
     .sort((a, b) => (b.value ?? -9) - (a.value ?? -9));

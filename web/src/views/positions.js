@@ -1,5 +1,5 @@
 import { dotChart, scatter } from "../charts.js";
-import { choice, controls } from "../controls.js";
+import { axes, choice, controls } from "../controls.js";
 import { h } from "../dom.js";
 import { figure, rowsOf } from "../exports.js";
 import { interval, number, words } from "../format.js";
@@ -19,8 +19,9 @@ export const positions = {
     const picks = controls(
       choice({ label: "metric", key: "metric", options: found.options.metric, value: found.metric }),
       choice({ label: "rows", key: "split", options: splits.map((name) => [name, { test: "test rows", cv: "cross-validation", train: "training rows" }[name] ?? name]), value: split }),
-      choice({ label: "method", key: "method", options: [...new Set(table.select({}).filter((row) => !isControl(table, row)).map((row) => table.get("method", row)))], value: found.method }));
-    const where = { split, metric: found.metric, method: found.method, protocol: found.protocol };
+      choice({ label: "method", key: "method", options: [...new Set(table.select({}).filter((row) => !isControl(table, row)).map((row) => table.get("method", row)))], value: found.method }),
+      axes(found, "test", "model", "seed"));
+    const where = { split, metric: found.metric, method: found.method, protocol: found.protocol, test: found.test, model: found.model, seed: found.seed };
     const rows = table.select(where).filter((row) => !isControl(table, row) && table.get("position", row) !== null && table.get("layer", row) !== null);
     return [picks, rows.length ? map(table, rows, found, split) : h("p", { class: "note" }, "No rows for this choice."), controlsOf(table, found), await predictions(page, split)];
   },
@@ -42,7 +43,7 @@ function map(table, rows, found, split) {
 
 /** The chosen probe beside controls that learned nothing of the answers, where the run has them. */
 function controlsOf(table, found) {
-  const rows = table.select({ split: "test", metric: found.metric }).filter((row) => table.get("control", row) === "yes" || table.get("selected", row) === "yes");
+  const rows = table.select({ split: "test", metric: found.metric, test: found.test, model: found.model, seed: found.seed }).filter((row) => table.get("control", row) === "yes" || table.get("selected", row) === "yes");
   if (!rows.some((row) => isControl(table, row))) return null;
   const dots = rows.map((row) => { const e = estimate(table, row); return { name: isControl(table, row) ? `control: ${words(table.get("method", row))}` : `${table.get("method", row)}, chosen cell`, value: e.value, low: e.low, high: e.high, reason: words(e.reason), control: isControl(table, row) }; });
   const chance = estimate(table, rows[0]).chance;

@@ -59,8 +59,9 @@ def _copies(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _gaps(rows: pd.DataFrame) -> Iterator[str]:
-    if "limited" in rows and rows["limited"].fillna(False).astype(bool).any():
-        cut = sorted(map(str, rows.loc[rows["limited"].fillna(False).astype(bool), "test"].unique()))
+    limited = rows[rows["limited"].astype(object).eq(True)] if "limited" in rows else rows[:0]
+    if len(limited):
+        cut = sorted(map(str, limited["test"].unique()))
         yield f"{len(cut)} test sets are cut to a limit, so their numbers are not those of the full sets: {', '.join(cut)}."
     undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
     if len(undefined):

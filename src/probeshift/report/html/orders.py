@@ -34,7 +34,13 @@ def families(rows: pd.DataFrame) -> dict[str, str]:
     for side in ("train", "test"):
         if side in rows:
             names = rows[[side, f"{side}_family"]] if f"{side}_family" in rows else rows[[side]].assign(family="")
-            pairs = names.dropna(subset=[side]).drop_duplicates().fillna("").itertuples(index=False, name=None)
+            pairs = (
+                names.dropna(subset=[side])
+                .drop_duplicates()
+                .astype(object)
+                .fillna("")
+                .itertuples(index=False, name=None)
+            )
             found |= {str(name): str(family) for name, family in pairs if not found.get(str(name))}
     return found
 

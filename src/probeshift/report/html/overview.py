@@ -33,7 +33,7 @@ def starting_view(run: RunFolder) -> dict[str, Any]:
             return {"method": str(row["best_method"]), "train": str(row["best_train"]), "layer": int(row["best_layer"])}
     rows = run.results
     if "selected" in rows:
-        chosen = rows[rows["selected"].fillna(False).astype(bool)]
+        chosen = rows[rows["selected"].astype(object).eq(True)]
         if len(chosen):
             return {name: chosen[name].iloc[0] for name in ("method", "train", "position") if name in chosen} | {
                 "layer": int(chosen["layer"].iloc[0])
