@@ -5,12 +5,18 @@ const TYPES = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int
 
 export async function inflate(id) {
   const node = document.getElementById(id);
-  const text = atob(node.textContent);
+  const bytes = fromBase64(node.textContent);
   node.textContent = "";
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return new Response(stream).arrayBuffer();
+}
+
+function fromBase64(letters) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(letters);
+  const text = atob(letters);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 const opened = new Map();
@@ -92,8 +98,8 @@ function openColumn(about, rows, bytes) {
   const { kind, offset } = about;
   if (kind === "category") return category(about, new TYPES[about.type](bytes, offset, rows));
   if (kind === "vector") return { kind, width: about.width, codes: new TYPES[about.type](bytes, offset, rows * about.width) };
-  if (kind === "real") return number(kind, new Float64Array(bytes, offset, rows), 1);
-  return number(kind, joinPlanes(new Uint8Array(bytes, offset, rows * 4), rows), 10 ** (about.places ?? 0));
+  if (kind === "real") return real(new Float64Array(bytes, offset, rows));
+  return whole(about, new Uint8Array(bytes, offset, rows * 4), rows);
 }
 
 function category(about, codes) {
@@ -101,15 +107,17 @@ function category(about, codes) {
   return { kind: "category", codes, values: about.values, at: (row) => about.values[codes[row]] ?? null, code: (value) => places.get(String(value)) ?? -1 };
 }
 
-function number(kind, codes, unit) {
-  const at = (row) => (codes[row] === NULL || Number.isNaN(codes[row]) ? null : codes[row] / unit);
-  return { kind, codes, at, code: (value) => Math.round(value * unit) };
-}
+const real = (codes) => ({ kind: "real", codes, at: (row) => (Number.isNaN(codes[row]) ? null : codes[row]), code: (value) => value });
 
-function joinPlanes(planes, rows) {
-  const whole = new Int32Array(rows);
-  for (let i = 0; i < rows; i++) {
-    whole[i] = planes[i] | (planes[rows + i] << 8) | (planes[2 * rows + i] << 16) | (planes[3 * rows + i] << 24);
-  }
-  return whole;
+/** Numbers in four byte planes, joined one by one as they are read and all together only when rows are searched by them. */
+function whole({ kind, places }, planes, rows) {
+  const unit = 10 ** (places ?? 0);
+  const join = (i) => planes[i] | (planes[rows + i] << 8) | (planes[2 * rows + i] << 16) | (planes[3 * rows + i] << 24);
+  let all = null;
+  return {
+    kind,
+    at: (row) => { const code = join(row); return code === NULL ? null : code / unit; },
+    code: (value) => Math.round(value * unit),
+    get codes() { if (!all) { all = new Int32Array(rows); for (let i = 0; i < rows; i++) all[i] = join(i); } return all; },
+  };
 }
