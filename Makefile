@@ -2,6 +2,7 @@
 # Needs Python >= 3.11 (PYTHON=...), make and a package index. uv is used when it is there.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # Without an NVIDIA GPU the constraint keeps torch a CPU wheel; TORCH=cpu or TORCH=cuda decides by hand.
@@ -18,7 +19,7 @@ demo: $(VENV)/.ready
 	$(BIN)/probeshift demo
 
 test: $(VENV)/.ready-dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: lint types imports test
 

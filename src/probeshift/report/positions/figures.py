@@ -181,8 +181,7 @@ def roc_and_reliability(predictions: pd.DataFrame, score: pd.Series, *, heading:
     for axes in (roc, calibration):
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (1, 2)))
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("ROC and reliability on test rows", x=0.01, ha="left", fontweight="bold", fontsize=12)
-    _title(roc, "", [*heading, *_scored(score)], width=110)
+    _title(roc, "ROC and reliability on test rows", [*heading, *_scored(score)], width=110)
     return figure
 
 
