@@ -238,6 +238,11 @@ def test_texts_that_share_nothing_are_no_near_duplicates():
     assert near_duplicates(sentences(50, 2), sentences(50, 3)) == []
 
 
+def test_texts_of_few_words_are_near_duplicates_of_the_same_words_only():
+    texts = ["", "?!", "one", "one two", "two one", "One, two.", "one two three", "three two one"]
+    assert {(p.first, p.second) for p in near_duplicates(texts)} == {(0, 1), (3, 5)}
+
+
 def test_rows_joined_by_copies_are_one_group():
     texts = sentences(6, 4)
     texts += [altered(texts[2], 1, 0), texts[5]]

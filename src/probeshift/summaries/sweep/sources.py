@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from probeshift.datasets.near_duplicates import THRESHOLD, near_duplicates
+from probeshift.datasets.near_duplicates import THRESHOLD, TextSketches, near_duplicates
 
 PARITY_RATIO = 3.0  # levels further apart than this are more likely two extractions than two kinds of text
 
@@ -55,8 +55,9 @@ def duplicates_across(
     Sets whose texts are not known are listed with the reason; nothing is said about them.
     """
     found = []
-    for source, texts in train.items():
-        for test, others in tests.items():
+    sketches, test_sketches = _sketched(train), _sketched(tests)
+    for source, texts in sketches.items():
+        for test, others in test_sketches.items():
             about: dict[str, Any] = {"source": source, "test": test}
             if texts is None or others is None:
                 found.append({**about, "n_train_rows": None, "reason": "texts_not_known"})
@@ -67,3 +68,7 @@ def duplicates_across(
             found.append({**about, "n_train_rows": len(rows), "n_test_rows": len({p.second for p in pairs}),
                           "most_similar": worst, "train_rows": rows})  # fmt: skip
     return found
+
+
+def _sketched(sets: Mapping[str, Sequence[str] | None]) -> dict[str, TextSketches | None]:
+    return {name: None if texts is None else TextSketches.of(texts) for name, texts in sets.items()}
