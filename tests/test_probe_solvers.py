@@ -106,6 +106,16 @@ def test_logistic_regression_is_scikit_learns_optimum(shape, name):
     np.testing.assert_allclose(fit(name, data).directions, found.directions.numpy(), rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_far_on_the_right_side_do_not_keep_logistic_regression_from_its_optimum(seed):
+    generator = np.random.default_rng(seed)
+    labels = np.arange(249) < 205  # most rows of one class, separable, hardly regularised: scores of 30 and more
+    values = generator.normal(size=(249, 576)) + 0.5 * labels[:, None] * generator.normal(size=576)
+    rows = torch.from_numpy((values - values.mean(0)) / values.std(0))
+    found = solve_logistic(Rows(rows[None]), torch.from_numpy(labels).double(), penalty_c=1000.0)
+    assert found.converged.all(), found.decrements
+
+
 def test_a_looser_optimum_would_be_noticed():
     """The twin: scikit-learn's default tolerance misses the gate that the exact solver passes."""
     data = training(SHAPES[1])

@@ -170,4 +170,5 @@ def _cross(here: Point, step: Point, targets: Tensor, c: float | Tensor, decreme
 
 
 def _objective(scores: Tensor, square: Tensor, targets: Tensor, c: float | Tensor) -> Tensor:
-    return (c * (softplus(scores) - targets * scores)).sum(-1) + square / 2
+    # Not softplus(scores) - targets * scores, whose rounding at large scores hides the last falls.
+    return (c * softplus((1 - 2 * targets) * scores)).sum(-1) + square / 2
