@@ -4,6 +4,7 @@ import json
 import pickle
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from probeshift import cli
 from probeshift.mixture_scores import load_scores
 from probeshift.results import ROW_COLUMNS
+from probeshift.summaries.sweep import SweepSets
+from probeshift.summaries.sweep.controls import leave_one_out
 
 FOLDER = "results/distribution_sweep"
 NAMES = ("base", "add_sycophant", "add_organisms", "add_benchmark")
@@ -167,7 +170,7 @@ def test_more_sources_are_told_from_more_rows(finished):
     assert low < 0 < high
 
 
-def test_leaving_a_source_out_is_scored_on_all_its_rows_by_a_probe_that_saw_none(finished):
+def test_a_left_out_source_is_scored_by_a_probe_that_saw_none_of_it(finished):
     found = {r["left_out"]: r for r in comparison(finished)["leave_one_out"]}
     scores = load_scores(finished / FOLDER / "scores")
     index = scores.trained_on(["alignment-faking-training", "sycophant", "model_organism"])
@@ -177,6 +180,22 @@ def test_leaving_a_source_out_is_scored_on_all_its_rows_by_a_probe_that_saw_none
     assert found["benchmark"]["auroc"] == pytest.approx(roc_auc_score(scores.labels[rows], scores.scores[index][rows]))
     assert found["benchmark"]["auroc"] < step(finished, 3)["evaluation"]["benchmark"]["auroc"]
     assert found["sycophant"]["auroc"] is None
+
+
+def test_a_left_out_source_is_not_tested_on_what_the_others_speak_of(finished):
+    scores = load_scores(finished / FOLDER / "scores")
+    index = scores.trained_on(["alignment-faking-training", "sycophant", "model_organism"])
+    rows = scores.rows.copy()
+    benchmark, trained = np.flatnonzero(scores.where("benchmark")), np.flatnonzero(scores.members[index])
+    rows.loc[benchmark[:30], "group"] = rows["group"].to_numpy()[trained[:30]]
+    sets = SweepSets((), None, (0.05,), 20, 0)
+    before, after = (
+        next(r for r in leave_one_out(found, sets) if r["left_out"] == "benchmark")
+        for found in (scores, replace(scores, rows=rows))
+    )
+    assert (before["n"], before["n_shared"], after["n"], after["n_shared"]) == (180, 0, 150, 30)
+    kept = benchmark[30:]
+    assert after["auroc"] == pytest.approx(roc_auc_score(scores.labels[kept], scores.scores[index][kept]))
 
 
 def test_means_say_how_many_sets_they_hold_and_the_worst_is_named(finished):

@@ -74,6 +74,11 @@ class MixtureScores:
             return None
         return np.unique(self.rows["group"].to_numpy()[rows], return_inverse=True)[1].astype(np.int64)
 
+    def shares_group(self, index: int) -> np.ndarray:
+        """Which rows are about an entity or question that a training row of the mixture is about too."""
+        trained = self.rows.loc[self.members[index], "group"]
+        return self.rows["group"].isin(trained).to_numpy()
+
     def of_step(self, step: int) -> int:
         """The index of a step's mixture."""
         return next(i for i, m in enumerate(self.mixtures) if m.kind == STEP and m.step == step)

@@ -30,6 +30,13 @@ def sweep_tables(found: Mapping[str, Any]) -> Iterator[Table]:
         yield _marginal_table(found)
 
 
+def brief_tables(found: Mapping[str, Any]) -> Iterator[Table]:
+    """AUROC by step, and on sources nobody trained on."""
+    yield _auroc_table(found)
+    if found["leave_one_out"]:
+        yield _left_out_table(found)
+
+
 def _sources_table(found: Mapping[str, Any]) -> Table:
     copies: dict[str, list[str]] = {}
     for row in found["duplicates"]:
@@ -169,14 +176,14 @@ def _size_table(found: Mapping[str, Any]) -> Table:
 
 def _left_out_table(found: Mapping[str, Any]) -> Table:
     rows = [
-        (r["left_out"], f"{r.get('n_positive', 0):,} / {r.get('n', 0):,}",
+        (r["left_out"], f"{r.get('n_positive', 0):,} / {r.get('n', 0):,}", f"{r.get('n_shared', 0):,}",
          _why(r["reason"]) if r["auroc"] is None else f"{r['auroc']:.3f} {_interval(r['ci'])}",
          "; ".join(f"{d['target_fpr']:.0%}: {_with_cost(d)}" for d in r.get("detection", ())))
         for r in found["leave_one_out"]
     ]  # fmt: skip
     return (
-        "Trained on all sources but one, tested on all rows of that one",
-        ("left out", "positive / n", "AUROC", "detected"),
+        "Trained on all sources but one, tested on that one (not on rows about what training rows are about)",
+        ("left out", "positive / n", "shared, not tested", "AUROC", "detected"),
         rows,
     )
 

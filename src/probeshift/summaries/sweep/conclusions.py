@@ -51,7 +51,9 @@ def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
     defined = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if defined:
         parts = ", ".join(f"{r['left_out']} {r['auroc']:.3f} {_interval(r['ci'])} (n = {r['n']})" for r in defined)
-        yield f"On a source that no training row came from, a probe trained on all others has AUROC: {parts}."
+        shared = any(r["n_shared"] for r in defined)
+        without = " (on its rows about what no training row is about)" if shared else ""
+        yield f"On a source that no training row came from{without}, a probe trained on all others has AUROC: {parts}."
 
 
 def _sources(found: Mapping[str, Any]) -> Iterator[str]:

@@ -44,7 +44,7 @@ def size_matched(found: MixtureScores, sets: SweepSets, draws: Mapping[str, SetD
 
 
 def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]:
-    """Every source scored, on all its rows, by the probe that was trained on all others."""
+    """Every source scored by the probe that was trained on all others, on its rows about what the others say nothing about."""
     sources = list(dict.fromkeys(name for m in found.mixtures for name in m.sources))
     rows: list[dict[str, Any]] = []
     for source in sources if len(sources) > 1 else ():
@@ -53,7 +53,13 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
         if index is None:
             rows.append({"left_out": source, "auroc": None, "reason": "the_others_were_not_fitted"})
             continue
-        of = found.where(source)
+        of = found.where(source) & ~found.shares_group(index)
+        n_shared = int(found.where(source).sum() - of.sum())
+        if not of.any():
+            rows.append(
+                {"left_out": source, "auroc": None, "reason": "all_its_groups_are_in_training", "n_shared": n_shared}
+            )
+            continue
         scores, labels = found.scores[index], found.labels
         auroc = measure(
             scores[None, of], labels[of], found.groups(of), n_resamples=sets.n_resamples, seed=sets.seed
@@ -62,17 +68,16 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
         value: dict[str, Any] = {"auroc": None, "reason": reason} if reason else {
             "auroc": float(auroc.value[0]), "ci": [float(auroc.low[0]), float(auroc.high[0])],
         }  # fmt: skip
-        rows.append({"left_out": source, "n": int(of.sum()), "n_positive": int(labels[of].sum()), **value,
-                     "detection": _left_out_detection(found, index, source, sets)})  # fmt: skip
+        rows.append({"left_out": source, "n": int(of.sum()), "n_positive": int(labels[of].sum()), "n_shared": n_shared, **value,
+                     "detection": _left_out_detection(found, index, of, sets)})  # fmt: skip
     return rows
 
 
-def _left_out_detection(found: MixtureScores, index: int, source: str, sets: SweepSets) -> list[dict[str, Any]]:
+def _left_out_detection(found: MixtureScores, index: int, of: np.ndarray, sets: SweepSets) -> list[dict[str, Any]]:
     """Detections of a left-out source at thresholds frozen on the control's negatives, or those of the others, out of fold."""
     role = next((r for r in sets.tests if r.name == sets.control), None)
     negatives = found.unseen_negatives(index) if role is None else found.scores[index][role.rows(found) & ~found.labels]
-    of_source = found.where(source)
-    scores, labels = found.scores[index][of_source], found.labels[of_source]
+    scores, labels = found.scores[index][of], found.labels[of]
     rows: list[dict[str, Any]] = []
     for target in sets.targets:
         at = frozen_threshold(negatives, target)
