@@ -180,6 +180,26 @@ def check_finite(table: FeatureTable, where: str) -> None:
             )
 
 
+def stacked(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """Plain tables of one set below each other, named as the first; what not all of them know about their rows is not known."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+
+    def all_of(parts: Sequence[tuple | None]) -> tuple | None:
+        return None if any(part is None for part in parts) else tuple(row for part in parts for row in part or ())
+
+    return FeatureTable(
+        first.name,
+        np.concatenate([table.values for table in tables]),
+        np.concatenate([table.labels for table in tables]),
+        sha256_json([table.fingerprint for table in tables]),
+        texts=all_of([table.texts for table in tables]),
+        groups=all_of([table.groups for table in tables]),
+        n_tokens=all_of([table.n_tokens for table in tables]),
+    )
+
+
 def join(tables: Sequence[FeatureTable]) -> Any:
     """All rows below each other in float64: a sparse array when few values are not 0, else a plain one.
 

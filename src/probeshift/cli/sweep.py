@@ -21,6 +21,7 @@ Config = Annotated[
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Folder of cached activations.", show_default="cache/layer_40")
 ]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder that holds the tables of the config.")]
 OutputDir = Annotated[
     Path | None, typer.Option("--output-dir", help="Where results go.", show_default="results/distribution_sweep")
 ]
@@ -36,6 +37,7 @@ def run(
     ] = None,
     compare_only: Annotated[bool, typer.Option("--compare-only", help="Train nothing, compare what is there.")] = False,
     cache: Cache = None,
+    data_dir: DataDir = None,
     output_dir: OutputDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +49,7 @@ def run(
 
     if more and not steps:
         raise UsageError(f"`{more[0]}` is not an option. Steps are given as --steps {' '.join(more)}.")
-    settings = _settings(config, cache, output_dir)
+    settings = _settings(config, output_dir, cache=cache, data_dir=data_dir)
     if compare_only:
         return _show(sweep.compare(settings.output_dir), settings.output_dir, as_json)
     with progress() as on_progress:
@@ -63,7 +65,7 @@ def compare(config: Config = None, output_dir: OutputDir = None, as_json: AsJson
     """
     from probeshift.experiments import sweep
 
-    folder = _settings(config, None, output_dir).output_dir
+    folder = _settings(config, output_dir).output_dir
     _show(sweep.compare(folder), folder, as_json)
 
 
@@ -82,14 +84,14 @@ def report(
     from probeshift.experiments import sweep
     from probeshift.report.sweep import write_report
 
-    folder = _settings(config, None, output_dir).output_dir
+    folder = _settings(config, output_dir).output_dir
     print(write_report(sweep.compare(folder), output or folder / "report.txt"))
 
 
-def _settings(config: Path | None, cache: Path | None, output_dir: Path | None) -> Any:
+def _settings(config: Path | None, output_dir: Path | None, **folders: Path | None) -> Any:
     from probeshift.experiments.sweep_settings import read_sweep
 
-    given = {"cache": cache, "output_dir": output_dir}
+    given = {"output_dir": output_dir, **folders}
     return read_sweep(config, **{k: v for k, v in given.items() if v is not None})
 
 

@@ -13,7 +13,7 @@ from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicate
 from probeshift.errors import UsageError
 from probeshift.experiments.sweep_settings import SetSettings, SweepSettings
 from probeshift.experiments.sweep_texts import table_of_store, text_reader
-from probeshift.feature_tables import FeatureTable, read_cache, read_texts
+from probeshift.feature_tables import FeatureTable, read_cache, read_texts, stacked
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,10 +49,11 @@ def _read(one: SetSettings, settings: SweepSettings, read_text: Callable[[SetSet
     return replace(table, texts=read_texts(one.texts)) if one.texts else table
 
 
-def _from_store(name: str, folder: Path, settings: SweepSettings) -> FeatureTable:
+def _from_store(name: str, folders: Path | tuple[Path, ...], settings: SweepSettings) -> FeatureTable:
     if settings.layer is None:
         raise UsageError(f"set `{name}` is an activation store: say which `layer:` of it to read.")
-    return table_of_store(name, ActivationStore.open(folder), settings.layer, settings.position)
+    stores = [ActivationStore.open(folder) for folder in ([folders] if isinstance(folders, Path) else folders)]
+    return stacked([table_of_store(name, store, settings.layer, settings.position) for store in stores])
 
 
 def _with_duplicate_groups(tables: Sequence[FeatureTable]) -> list[FeatureTable]:

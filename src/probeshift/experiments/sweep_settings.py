@@ -19,12 +19,14 @@ class SetSettings(Settings):
     """What results call it."""
     cache: str | None = None
     """Stem of its files in the cache folder: <stem>_activations.npy and <stem>_labels.json or .npy."""
-    store: Path | None = None
-    """Folder of an activation store; `layer` and `position` say what is read."""
+    store: Path | tuple[Path, ...] | None = None
+    """Folder of an activation store, or several that are read as one set; `layer` and `position` say what is read."""
     dataset: str | None = None
     """Name of a dataset (see `probeshift datasets`), read with the sweep's model."""
     table: Path | None = None
     """Your own table with `text` and `label` columns, or a json file with {samples: [...]}, read with the sweep's model."""
+    where: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Rows of the table to take: those whose columns hold these values."""
     texts: Path | None = None
     """Texts of the rows of a cache or store, as a json list, for finding near-duplicates."""
     limit: int | None = None
@@ -37,6 +39,8 @@ class SetSettings(Settings):
             raise ValueError(
                 f"set `{self.name}` needs exactly one of cache, store, dataset and table, has {given or 'none'}"
             )
+        if self.where and self.table is None:
+            raise ValueError(f"set `{self.name}`: `where` chooses rows of a table, and there is none")
         return self
 
 
@@ -70,6 +74,8 @@ class SweepSettings(Settings):
     """Said above figures and report."""
     cache: Path = Path("cache/layer_40")
     """Folder of cached activations."""
+    data_dir: Path | None = None
+    """Folder that holds the tables, and dataset files in their published layouts (also: PROBESHIFT_DATA)."""
     model: str | None = None
     """Model of the activations: a label for cached ones; datasets and tables are read with it."""
     layer: int | None = None

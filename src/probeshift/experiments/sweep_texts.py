@@ -115,23 +115,34 @@ def _statements(one: SetSettings, settings: SweepSettings) -> list[Statement]:
         UsageError: no text or label in a row, an unknown label, no rows.
     """
     if one.dataset is not None:
-        rows = load_dataset(one.dataset).statements
+        rows = load_dataset(one.dataset, data_dir=settings.data_dir).statements
         return list(rows if one.limit is None else first_questions(rows, one.limit))
-    path = one.table or Path()
-    if not path.exists():
-        raise MissingError(
-            f"{path} is missing. Point `table:` of set `{one.name}` at a table with `text` and `label` columns."
-        )
-    found = list(read_rows(path))
-    columns = set(found[0]) if found else set()
-    for needed in ("text", "label") if found else ():
-        if needed not in columns:
-            raise UsageError(f"{path} has no column `{needed}`. {nearest(needed, columns)}")
-    truths = label_truths([row["label"] for row in found], where=str(path), also=settings.labels)
+    found = _table_rows(one, settings.data_dir)
+    truths = label_truths([row["label"] for row in found], where=str(one.table), also=settings.labels)
     return [
         Statement(one.name, str(number), str(row["text"]), bool(truth), "train")
         for number, (row, truth) in enumerate(zip(found, truths, strict=True))
     ]
+
+
+def _table_rows(one: SetSettings, data_dir: Path | None) -> list[dict[str, Any]]:
+    path = (data_dir or Path()) / (one.table or "")
+    if not path.exists():
+        raise MissingError(
+            f"{path} is missing. Point `table:` of set `{one.name}` at a table with `text` and `label` columns, or --data-dir "
+            "at the folder that holds it."
+        )
+    rows = list(read_rows(path))
+    columns = set(rows[0]) if rows else set()
+    for needed in ("text", "label", *one.where) if rows else ():
+        if needed not in columns:
+            raise UsageError(f"{path} has no column `{needed}`. {nearest(needed, columns)}")
+    for column, wanted in one.where.items():
+        there = {str(row[column]) for row in rows}
+        rows = [row for row in rows if str(row[column]) == str(wanted)]
+        if not rows:
+            raise UsageError(f"{path} has no row with {column} = {wanted}. {nearest(str(wanted), there)}")
+    return rows
 
 
 def table_of_store(name: str, store: ActivationStore, layer: int, position: str) -> FeatureTable:
