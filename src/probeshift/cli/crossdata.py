@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,10 @@ from probeshift.experiments.compare import OTHER, CompareSettings, open_study
 from probeshift.experiments.compare import compare as run_study
 from probeshift.experiments.crossdata import Comparison, CrossdataSettings
 from probeshift.experiments.inputs import DataSettings, ModelSettings, OwnFile
+
+if TYPE_CHECKING:
+    from probeshift.experiments.crossdata import Progress
+    from probeshift.report.tables import Pages
 
 app = typer.Typer(help="Truth probes across datasets: train on one, test on every other.", no_args_is_help=True)
 
@@ -165,19 +170,20 @@ def compare(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     _compare(settings, as_json)
 
 
-def _compare(settings: CrossdataSettings, as_json: bool, *, matrices: bool = False) -> None:
-    from probeshift.report.comparison.pages import draw_study
-    from probeshift.report.crossdata import draw
-
+def _compare(settings: CrossdataSettings, as_json: bool) -> None:
     with progress() as on_progress:
-        comparison = open_study(settings)
-        studies = run_study(comparison, on_progress=on_progress)
-        study, other = studies[settings.protocol], studies[OTHER[settings.protocol]]
-        pages = draw_study(study, other, comparison.results.folder, on_progress)
+        comparison, pages = _study(settings, on_progress)
     _say_tokens(comparison)
-    if matrices:
-        pages = draw(comparison.results).then(pages)
     _print_pages(pages, as_json)
+
+
+def _study(settings: CrossdataSettings, on_progress: Progress) -> tuple[Comparison, Pages]:
+    from probeshift.report.comparison.pages import draw_study
+
+    comparison = open_study(settings)
+    studies = run_study(comparison, on_progress=on_progress)
+    study, other = studies[settings.protocol], studies[OTHER[settings.protocol]]
+    return comparison, draw_study(study, other, comparison.results.folder, on_progress)
 
 
 @app.command()
@@ -213,11 +219,24 @@ def _say_tokens(comparison: Comparison) -> None:
 
 
 def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:
-    """A real model, eight probe methods and five bundled truth datasets: extract, train, evaluate, draw. No network, key or GPU.
+    """A real model, eight probe methods on five bundled truth datasets, one probe on a growing mixture of them. No network, key, GPU.
 
     Example: probeshift demo
     """
-    _compare(demo_recipe.settings(output_dir), as_json, matrices=True)
+    from probeshift.experiments import sweep
+    from probeshift.report.crossdata import draw
+    from probeshift.report.sweep import draw_sweep, write_report
+
+    with progress() as on_progress:
+        comparison, study = _study(demo_recipe.settings(output_dir), on_progress)
+        matrices = draw(comparison.results)
+        settings = demo_recipe.sweep_settings(comparison, matrices.numbers["layer"])
+        found = sweep.finished(settings) or sweep.run(settings, on_progress=on_progress)
+        swept = draw_sweep(found, settings.output_dir, brief=True)
+        report = write_report(found, settings.output_dir / "report.txt")
+    _say_tokens(comparison)
+    swept = replace(swept, paths=(*swept.paths, report), numbers={"sweep": found})
+    _print_pages(matrices.then(study).then(swept), as_json)
 
 
 @options_from(*_ALL, skip=_SKIP)

@@ -18,9 +18,10 @@ from probeshift.experiments.sweep_settings import SweepSettings
 from probeshift.mixture_scores import HELD_OUT, STEP, TRAIN, MixtureScores, load_scores, save_scores
 from probeshift.mixtures import Fitting, JoinedRows, Step, fit_and_score, join_sets, mixtures_to_fit
 from probeshift.mixtures.design import Selection
+from probeshift.mixtures.fitting import PROCEDURE as FITTING
 from probeshift.mixtures.fitting import Fit, is_fitted
 from probeshift.mixtures.pipeline import pickled_pipeline
-from probeshift.provenance import environment, publish
+from probeshift.provenance import environment, publish, sha256_json
 from probeshift.results import ROW_COLUMNS
 from probeshift.summaries.sweep import (
     SetRole,
@@ -35,6 +36,9 @@ from probeshift.summaries.sweep import (
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+
+# Raise it when a number of the comparison changes meaning: `finished` then finds nothing.
+PROCEDURE = 1
 
 
 def cumulative_steps(settings: SweepSettings) -> list[Step]:
@@ -74,11 +78,29 @@ def run(settings: SweepSettings, only: Sequence[int] = (), on_progress: Progress
         json.dumps(_about(settings, data, {**sources, "undefined_mixtures": undefined}), indent=1),
     )
     publish(settings.output_dir / "settings.json", settings.model_dump_json(indent=1))
-    publish(
-        settings.output_dir / "manifest.json", json.dumps({"data": data.fingerprint, "made": environment()}, indent=1)
-    )
     _write_steps(settings, scores, chosen, fits, data.values.shape[1], on_progress)
-    return compare(settings.output_dir)
+    found = compare(settings.output_dir)
+    manifest = {"key": None if only else _key(settings), "data": data.fingerprint, "made": environment()}
+    publish(settings.output_dir / "manifest.json", json.dumps(manifest, indent=1))
+    return found
+
+
+def finished(settings: SweepSettings) -> dict[str, Any] | None:
+    """What a run of all steps with these very settings found, or None; its sets are not looked at again.
+
+    For sets that cannot change under their name, as activation stores in the cache.
+    """
+    manifest, comparison = settings.output_dir / "manifest.json", settings.output_dir / "comparison.json"
+    if not (
+        manifest.exists() and comparison.exists() and json.loads(manifest.read_text()).get("key") == _key(settings)
+    ):
+        return None
+    return json.loads(comparison.read_text())
+
+
+def _key(settings: SweepSettings) -> str:
+    made = environment()["versions"]["probeshift"]
+    return sha256_json([PROCEDURE, FITTING, made, settings.model_dump(mode="json")])
 
 
 def _select(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from probeshift.provenance import publish
+from probeshift.provenance import publish, sha256_text
 from probeshift.report.figures import save_figure
 from probeshift.report.sweep.figures import auroc_figure, gain_figure, gap_figure
-from probeshift.report.sweep.tables import sweep_tables
+from probeshift.report.sweep.tables import brief_tables, sweep_tables
 from probeshift.report.tables import Pages, Table
 
+# Raise it when a figure is drawn differently: those of earlier runs are then drawn again.
+DRAWING = 1
+_FIGURES = {"auroc_by_step": auroc_figure, "gap_by_step": gap_figure, "gain_per_row": gain_figure}
 
-def draw_sweep(found: Mapping[str, Any], folder: Path) -> Pages:
-    """Three figures, each with its table as csv, and the tables for a terminal."""
-    drawn = {"auroc_by_step": auroc_figure, "gap_by_step": gap_figure, "gain_per_row": gain_figure}
-    paths = [save_figure(figure, folder / f"{name}.png", table)[0]
-             for name, (figure, table) in ((n, draw(found)) for n, draw in drawn.items())]  # fmt: skip
+
+def draw_sweep(found: Mapping[str, Any], folder: Path, *, brief: bool = False) -> Pages:
+    """Three figures, each with its table as csv, and the tables (`brief`: two of them) for a terminal.
+
+    Figures of the same numbers are not drawn again.
+    """
     conclusions = found["conclusions"]
     notes = [
         "It may be concluded:",
@@ -26,7 +31,21 @@ def draw_sweep(found: Mapping[str, Any], folder: Path) -> Pages:
         "It may not be concluded:",
         *_listed(conclusions["may_not"]),
     ]
-    return Pages(tuple(sweep_tables(found)), tuple(notes), tuple(paths), found)
+    tables = brief_tables(found) if brief else sweep_tables(found)
+    return Pages(tuple(tables), tuple(notes), tuple(_drawn(found, folder)), found)
+
+
+def _drawn(found: Mapping[str, Any], folder: Path) -> list[Path]:
+    paths, stamp = [folder / f"{name}.png" for name in _FIGURES], folder / "figures.json"
+    key = {"numbers": sha256_text(json.dumps(found, sort_keys=True)), "drawing": DRAWING}
+    there = all(path.exists() and path.with_suffix(".csv").exists() for path in paths)
+    if there and stamp.exists() and json.loads(stamp.read_text()) == key:
+        return paths
+    for path, draw in zip(paths, _FIGURES.values(), strict=True):
+        figure, table = draw(found)
+        save_figure(figure, path, table)
+    publish(stamp, json.dumps(key))
+    return paths
 
 
 def write_report(found: Mapping[str, Any], path: Path) -> Path:
