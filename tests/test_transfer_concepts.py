@@ -55,7 +55,7 @@ def test_a_folder_that_is_no_partition_is_told(tmp_path):
 def test_a_column_that_is_not_there_is_told_with_the_nearest(axbench):
     path = axbench / "generate/train_data.parquet"
     pd.read_parquet(path).rename(columns={"category": "categories"}).to_parquet(path)
-    with pytest.raises(UsageError, match="no column `category`. Nearest: `categories`"):
+    with pytest.raises(UsageError, match=r"no column `category`\. Nearest: `categories`"):
         load_axbench(axbench)
 
 

@@ -48,14 +48,21 @@ def test_every_folder_of_the_document_is_filled(study, folder):
     for part in ("vectors", "transfer_models", "evaluation", "analysis"):
         assert any((folder / part).iterdir()), part
     names = {path.name for path in (folder / "transfer_models").iterdir()}
-    assert {"one__two__linear.safetensors", "one__two__identity.safetensors", "one__two__shuffled-19.safetensors"} <= names
+    assert {
+        "one__two__linear.safetensors",
+        "one__two__identity.safetensors",
+        "one__two__shuffled-19.safetensors",
+    } <= names
 
 
 def test_every_control_stands_in_every_table(study, folder):
     conditions = table(folder, "analysis/conditions")
     for at in ("test", "equal side effect"):
         assert set(conditions[conditions["at"] == at]["condition"]) == CONTROLS | {"identity", "linear"}
-    assert set(table(folder, "analysis/closeness")["condition"]) == CONTROLS - {"none", "prompted"} | {"identity", "linear"}
+    assert set(table(folder, "analysis/closeness")["condition"]) == CONTROLS - {"none", "prompted"} | {
+        "identity",
+        "linear",
+    }
 
 
 def test_strengths_are_chosen_on_selection_prompts_and_scores_come_from_others(study, folder):
@@ -115,7 +122,9 @@ def test_an_interrupted_evaluation_goes_on_and_ends_as_if_nothing_had_happened(s
     evaluate.run(opened(tmp_path))
     assert {path: path.read_bytes() for path in kept} == kept
     columns = ["split", "condition", "seed", "concept", "strength", "prompt", "text", "useful"]
-    pd.testing.assert_frame_equal(table(tmp_path, "evaluation/texts")[columns], table(folder, "evaluation/texts")[columns])
+    pd.testing.assert_frame_equal(
+        table(tmp_path, "evaluation/texts")[columns], table(folder, "evaluation/texts")[columns]
+    )
 
 
 def test_the_split_is_written_before_any_vector(tmp_path):
@@ -135,7 +144,14 @@ def test_the_command_line_draws_and_says_what_was_found(study, folder, run):
     code, out, err = run("transfer", "report", "--output-dir", folder)
     assert code == 0, err
     assert "recovery n/a, the interval of the native gain contains 0" in out
-    for name in ("scores.png", "scores_equal_side_effect.png", "closeness.png", "strength_curves.png", "concepts.png", "report.md"):
+    for name in (
+        "scores.png",
+        "scores_equal_side_effect.png",
+        "closeness.png",
+        "strength_curves.png",
+        "concepts.png",
+        "report.md",
+    ):
         assert (folder / "analysis" / name).exists()
     again = (folder / "analysis/scores.png").read_bytes()
     assert run("transfer", "report", "--output-dir", folder, "--json")[0] == 0
@@ -144,7 +160,16 @@ def test_the_command_line_draws_and_says_what_was_found(study, folder, run):
 
 def test_fit_takes_the_flags_of_the_document(study, folder, run):
     code, out, err = run(
-        "transfer", "fit", "--source_model", "one", "--target_model", "two", "--method", "linear", "--output-dir", folder
+        "transfer",
+        "fit",
+        "--source_model",
+        "one",
+        "--target_model",
+        "two",
+        "--method",
+        "linear",
+        "--output-dir",
+        folder,
     )
     assert code == 0, err
     assert out.strip().endswith("one__two__linear.safetensors") and "held-out variance explained" in err
@@ -158,7 +183,14 @@ def test_the_plan_is_no_less_than_what_is_written(study, folder, run):
 
 
 def planted(score, condition="linear", split="selection", concept="a", strength=1.0, seed=0):
-    return {"split": split, "condition": condition, "seed": seed, "concept": concept, "strength": strength, "useful": score}
+    return {
+        "split": split,
+        "condition": condition,
+        "seed": seed,
+        "concept": concept,
+        "strength": strength,
+        "useful": score,
+    }
 
 
 def test_the_best_strength_is_chosen_and_of_equals_the_weakest():

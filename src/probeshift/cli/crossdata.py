@@ -212,11 +212,18 @@ def _say_tokens(comparison: Comparison) -> None:
     say(f"tokens: {tokens['text']:,} in text, {tokens['computed']:,} computed, {padding:.1%} of them padding{cut}")
 
 
-def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:
+Steering = Annotated[bool, typer.Option("--steering", help="Steer the model with one rule's vector instead.")]
+
+
+def demo(as_json: AsJson = False, output_dir: OutputDir = None, steering: Steering = False) -> None:
     """A real model, eight probe methods and five bundled truth datasets: extract, train, evaluate, draw. No network, key or GPU.
 
     Example: probeshift demo
     """
+    if steering:
+        from probeshift.cli.transfer import steering_demo
+
+        return steering_demo(as_json)
     _compare(demo_recipe.settings(output_dir), as_json, matrices=True)
 
 

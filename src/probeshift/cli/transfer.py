@@ -121,6 +121,28 @@ def report(output_dir: OutputDir = None, as_json: AsJson = False) -> None:
     _show(output_dir or Path("results"), as_json)
 
 
+def steering_demo(as_json: bool) -> None:
+    """`probeshift demo --steering`: one rule's vector, made and applied, beside the model as it is."""
+    from dataclasses import asdict
+
+    from probeshift.cli.steer import print_texts
+    from probeshift.experiments.steering_demo import RULE, demonstrate
+
+    with progress() as on_progress:
+        vector, texts, followed = demonstrate(on_progress)
+    if as_json:
+        return print_json(
+            {
+                "vector": asdict(vector.card),
+                "texts": [asdict(t) | {"follows": f} for t, f in zip(texts, followed, strict=True)],
+            }
+        )
+    print_texts(vector, texts)
+    for text, kept in zip(texts, followed, strict=True):
+        name = "unsteered" if text.strength is None else f"strength {text.strength:g}"
+        print(f"{name}: {'follows' if kept else 'does not follow'} the rule `{RULE}`")
+
+
 def _carry_out(step: Any, settings: TransferSettings, dry_run: bool, as_json: bool) -> None:
     from probeshift.experiments.transfer.plan import plan
 

@@ -55,9 +55,9 @@ class Concepts(Settings):
     """Your own table."""
     evaluate: int | tuple[str, ...] = 8
     """How many concepts (chosen by hash), or which, are held out to be evaluated; the others give the mean vector."""
-    rows: int | None = Field(None, ge=2)
+    rows: int | None = Field(default=None, ge=2)
     """Most rows of each kind that a vector is made from; None takes all."""
-    max_tokens: int | None = Field(None, ge=8)
+    max_tokens: int | None = Field(default=None, ge=8)
     """Longer rows are cut on the right, and counted in the cards; None leaves them whole."""
 
     @model_validator(mode="after")
@@ -75,9 +75,9 @@ class AlignmentText(Settings):
 
     file: Path | None = None
     """A text a line (.txt), or a JSON list of texts. None: bundled statements of facts."""
-    limit: int = Field(400, ge=20)
+    limit: int = Field(default=400, ge=20)
     """Most texts."""
-    max_tokens: int | None = Field(128, ge=8)
+    max_tokens: int | None = Field(default=128, ge=8)
     """Longer texts are cut."""
     pairing: Literal["tokens", "offsets", "texts"] | None = None
     """How tokens are paired; None takes the strictest way the tokenizers allow."""
@@ -88,29 +88,29 @@ class Prompts(Settings):
 
     file: Path | None = None
     """A JSON object {"selection": [...], "test": [...]}. None: bundled instructions."""
-    n_selection: int = Field(10, ge=1)
+    n_selection: int = Field(default=10, ge=1)
     """Prompts that strengths are chosen on."""
-    n_test: int = Field(10, ge=1)
+    n_test: int = Field(default=10, ge=1)
     """Prompts that scores come from."""
 
 
 class Generation(Settings):
     """How texts are written."""
 
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
     """Longest text, in tokens."""
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(default=0.0, ge=0)
     """0 takes the likeliest token."""
-    batch_rows: int = Field(64, ge=1)
+    batch_rows: int = Field(default=64, ge=1)
     """Texts side by side."""
 
 
 class Controls(Settings):
     """How many draws of the random controls."""
 
-    random: int = Field(5, ge=5)
+    random: int = Field(default=5, ge=5)
     """Random vectors per concept."""
-    shuffled: int = Field(5, ge=1)
+    shuffled: int = Field(default=5, ge=1)
     """Maps fitted on pairs that do not belong together (for steering; twenty for the cosines, where one costs nothing)."""
 
 
@@ -141,13 +141,13 @@ class TransferSettings(Settings):
     """Draws of the random controls."""
     score: str | None = None
     """What strengths are chosen by and gains are counted in. None: `useful` for rules, `overall` with a judge."""
-    judge: JudgeSettings = JudgeSettings()
+    judge: JudgeSettings = Field(default_factory=lambda: JudgeSettings.model_validate({}))
     """Who judges texts."""
-    kept_share: float = Field(0.8, gt=0, le=1)
+    kept_share: float = Field(default=0.8, gt=0, le=1)
     """Non-inferiority: the share of the native gain that must be kept. Fixed before the run."""
-    kl_target: float | None = Field(1.0, gt=0)
+    kl_target: float | None = Field(default=1.0, gt=0)
     """Nats a token at which vectors are also compared; null leaves that comparison out."""
-    kl_texts: int = Field(4, ge=1)
+    kl_texts: int = Field(default=4, ge=1)
     """Selection prompts that the side effect is measured on."""
     seed: int = 0
     """Seed of everything random."""

@@ -32,7 +32,7 @@ def draw(folder: Path) -> Pages:
     notes = tuple(sentences(read))
     report = analysis / "report.md"
     publish(report, markdown(read, tables, notes, [p.name for p in paths if p.suffix == ".png"]))
-    numbers = {
+    numbers: dict[str, Any] = {
         name: json.loads(read[name].to_json(orient="records")) for name in ("conditions", "closeness") if name in read
     }
     return Pages(tables, notes, (*paths, report), numbers)
@@ -46,12 +46,12 @@ def _read(folder: Path) -> dict[str, Any]:
     for part in ("evaluation", "analysis"):
         for path in sorted((folder / part).glob("*.parquet")):
             read[path.stem] = pd.read_parquet(path)
-    for name, path in (
+    for name, file in (
         ("settings", "settings.json"),
         ("split", "vectors/split.json"),
         ("not_made", "analysis/not_made.json"),
     ):
-        read[name] = json.loads((folder / path).read_text(encoding="utf-8"))
+        read[name] = json.loads((folder / file).read_text(encoding="utf-8"))
     judge = folder / "evaluation" / "judge.json"
     read["judge"] = json.loads(judge.read_text(encoding="utf-8")) if judge.exists() else {}
     read["score"] = read["settings"]["score"] or ("useful" if read["settings"]["concepts"]["rules"] else "overall")
