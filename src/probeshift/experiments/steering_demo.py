@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from probeshift.steering.vectors import SteeringVector
 
 MODEL, LAYER, RULE, PROMPT = "smollm2-135m", 20, "language", "What is a rainbow?"
-STRENGTHS = (0.7, 1.3)
-_PAIRS, _TOKENS = 12, 40
+STRENGTHS = (0.5, 1.3)
+_PAIRS, _TOKENS = 16, 40
 
 
 def demonstrate(

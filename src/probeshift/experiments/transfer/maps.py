@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ def fit(study: Study, methods: Sequence[str], *, skip_impossible: bool = False) 
             on_progress=study.told(f"fitting {', '.join(batch)}"),
         )  # fmt: skip
         for one in fitted:
-            save_map(map_path(study, one.card.method, one.card.seed), one)
+            told = replace(one.card, layer_choice=_layer_choice(study))
+            save_map(map_path(study, one.card.method, one.card.seed), replace(one, card=told))
     return {m: [load(study, m, seed) for seed in _seeds(study, m)] for m in wanted}
 
 
@@ -130,6 +132,14 @@ def _layers(study: Study) -> tuple[int, int]:
     both = (load_vectors(study, name) for name in (study.settings.source, study.settings.target))
     source, target = (next(iter(vectors.values())).layer for vectors in both)
     return source, target
+
+
+def _layer_choice(study: Study) -> str:
+    """How the target layer was found, which the map's own fit does not see."""
+    asked = study.settings.model(study.settings.target).layer
+    if asked == "relative":
+        return "relative depth"
+    return f"best by held-out {asked}" if isinstance(asked, str) else "explicit"
 
 
 def _seeds(study: Study, method: str) -> list[int]:

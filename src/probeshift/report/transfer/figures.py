@@ -27,7 +27,7 @@ def score_points(conditions: pd.DataFrame, *, score: str, heading: str) -> Figur
     Args:
         conditions: rows of one choice of strengths: condition, score, score_low, score_high, n_concepts.
         score: what the score is.
-        heading: said above the axes.
+        heading: said above the axes; a second line is said smaller.
     """
     figure, axes = _rows_of(conditions, heading)
     for place, row in enumerate(conditions.itertuples()):
@@ -101,7 +101,17 @@ def strength_curves(curves: pd.DataFrame, *, conditions: tuple[str, ...], score:
     for number, name in enumerate(conditions):
         part = pd.concat([zero, curves[curves["condition"] == name]]).sort_values("strength")
         colour, dash, marker = LINES[number % len(LINES)]
-        left.plot(part["strength"], part["score"], color=colour, linestyle=dash, marker=marker, ms=4.5, label=name)
+        left.plot(
+            part["strength"],
+            part["score"],
+            color=colour,
+            linestyle=dash,
+            marker=marker,
+            ms=4.5,
+            label=name,
+            linewidth=5 if name == NATIVE else 1.5,
+            alpha=0.5 if name == NATIVE else 1.0,
+        )  # wide, since a good map lies on it
         if name == NATIVE:
             left.fill_between(
                 part["strength"], part["lowest_concept"], part["highest_concept"], color=colour, alpha=0.12, linewidth=0
@@ -162,7 +172,9 @@ def _rows_of(table: pd.DataFrame, heading: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set_yticks(range(len(table)), list(table["condition"]))
     axes.invert_yaxis()
-    axes.set_title(heading, loc="left", fontweight="bold", fontsize=12)
+    title, _, below = heading.partition("\n")
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=12, pad=22 if below else 8)
+    axes.annotate(below, (0, 1), (0, 7), "axes fraction", "offset points", fontsize=8.5, color="0.3")
     _clean(axes)
     return figure, axes
 

@@ -65,7 +65,7 @@ def _figures(read: dict[str, Any]) -> Iterator[tuple[str, Any, pd.DataFrame]]:
         return
     for at, part in read["conditions"].groupby("at", sort=False):
         name = "scores.png" if at == TEST else "scores_equal_side_effect.png"
-        heading = f"{models}: test prompts, {AT[str(at)]}"
+        heading = f"{models}\ntest prompts, {AT[str(at)]}"
         yield name, score_points(part, score=read["score"], heading=heading), part
     curves, methods = read["curves"], tuple(read["settings"]["methods"])
     shown = ("native", *[m for m in methods if m in set(curves["condition"])][-2:], "random")
