@@ -84,7 +84,7 @@ def fit(
     say(
         f"layer {row['source_layer']} to {row['target_layer']} ({row['layer_choice']}), {row['n_train']:,} pairs by {row['pairing']}"
     )
-    say(f"held-out variance explained: {told}")
+    say(f"held-out variance explained by {row['r_squared_of']}: {told}")
     print(map_path(study, name, fitted[name][0].card.seed))
 
 

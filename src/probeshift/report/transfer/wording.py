@@ -27,7 +27,7 @@ def sentences(read: dict[str, Any]) -> Iterator[str]:
         told = "no centre, so none" if pd.isna(row.r_squared) else f"{row.r_squared:.3f}"
         yield (
             f"map {row.method}: layer {row.source_layer:.0f} to {row.target_layer:.0f} ({row.layer_choice}), {row.n_train:,.0f} pairs by "
-            f"{row.pairing}, held-out variance explained {told}."
+            f"{row.pairing}, held-out variance explained by {row.r_squared_of} {told}."
         )
     for name, why in read["not_made"].items():
         yield f"{name}: n/a, {why}."
