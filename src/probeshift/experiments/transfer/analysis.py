@@ -177,7 +177,8 @@ def map_rows(fitted: Mapping[str, Sequence[TransferMap]], missing: Mapping[str, 
             rows.append(
                 {"method": method, "seed": card.seed, "source_layer": card.source_layer, "target_layer": card.target_layer,
                  "layer_choice": card.layer_choice, "pairing": card.pairing, "n_train": card.n_train, "n_heldout": card.n_heldout,
-                 "r_squared": card.r_squared, "r_squared_of": "its linear part" if one.residual else "the map", "choices": str(dict(card.choices)), "reason": None}
+                 "r_squared": card.r_squared,
+                 "r_squared_of": "its linear part" if one.residual else "the map", "choices": str(dict(card.choices)), "reason": None}
             )  # fmt: skip
     return pd.DataFrame([*rows, *({"method": m, "reason": why} for m, why in missing.items())])
 
