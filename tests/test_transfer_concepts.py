@@ -1,18 +1,13 @@
-"""Concept data in the layouts people have, and vectors that AxBench wrote."""
+"""Concept data in the layouts people have."""
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
-import tiny_models
-import torch
 
 from probeshift.datasets.concepts import PARTS, load_axbench, load_caa, load_concept_table
-from probeshift.errors import MissingError, StoreError, UsageError
+from probeshift.errors import MissingError, UsageError
 from probeshift.experiments.transfer.study import check_rows, rule_concepts
-from probeshift.models import load_model
-from probeshift.steering.imported_vectors import axbench_vectors
 
 
 def row(said, concept, category, number, genre="text"):
@@ -108,47 +103,3 @@ def test_rules_have_both_kinds_in_both_parts_and_no_row_in_two():
     data = rule_concepts(["uppercase", "language"])
     check_rows(data)
     assert {r.part for r in data.rows} == set(PARTS)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model(str(tiny_models.shared("llama")), dtype="float32", device="cpu", check=False)
-
-
-def test_axbench_vectors_are_read_by_row_number_and_have_length_one(tmp_path, model):
-    torch.save(2 * torch.eye(64)[:3].bfloat16(), tmp_path / "DiffMean_weight.pt")
-    found = axbench_vectors(tmp_path / "DiffMean_weight.pt", model, layer=1)
-    assert list(found) == ["axbench-0", "axbench-1", "axbench-2"]
-    assert np.argmax(found["axbench-1"].direction) == 1
-    assert found["axbench-1"].direction.max() == pytest.approx(1)
-
-
-class Harm:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
-def test_a_file_with_anything_but_tensors_is_refused_and_not_run(tmp_path, model):
-    torch.save(Harm(tmp_path / "harm"), tmp_path / "bad.pt")
-    with pytest.raises(StoreError, match="not a file of tensors"):
-        axbench_vectors(tmp_path / "bad.pt", model, layer=1)
-    assert not (tmp_path / "harm").exists()
-
-
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        (torch.full((1, 64), float("nan")), "is not finite"),
-        (torch.ones(2, 64), "some rows twice"),
-        (torch.eye(32), "has width 32"),
-    ],
-)
-def test_vectors_that_cannot_be_are_refused(tmp_path, model, weight, message):
-    torch.save(weight, tmp_path / "v.pt")
-    with pytest.raises(UsageError, match=message):
-        axbench_vectors(tmp_path / "v.pt", model, layer=1)
