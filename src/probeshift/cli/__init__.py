@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
-from probeshift.cli import crossdata, datasets, exchange, inspect, models, positions, score, steer, sweep
+from probeshift.cli import crossdata, datasets, exchange, inspect, models, positions, score, steer, sweep, transfer
 from probeshift.cli import report as report_page
 from probeshift.cli.console import say
 from probeshift.errors import ProbeshiftError
@@ -46,6 +46,7 @@ app.add_typer(crossdata.app, name="crossdata")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
+app.add_typer(transfer.app, name="transfer")
 
 
 @app.callback()

@@ -218,11 +218,22 @@ def _say_tokens(comparison: Comparison) -> None:
     say(f"tokens: {tokens['text']:,} in text, {tokens['computed']:,} computed, {padding:.1%} of them padding{cut}")
 
 
-def demo(as_json: AsJson = False, output_dir: OutputDir = None) -> None:
+Steering = Annotated[bool, typer.Option("--steering", help="Steer the model with one rule's vector instead.")]
+
+
+def demo(as_json: AsJson = False, output_dir: OutputDir = None, steering: Steering = False) -> None:
     """A real model, eight probe methods on five bundled truth datasets, one probe on a growing mixture of them. No network, key, GPU.
 
     Example: probeshift demo
     """
+    if steering:
+        from probeshift.cli.transfer import steering_demo
+
+        return steering_demo(as_json)
+    _demo(output_dir, as_json)
+
+
+def _demo(output_dir: Path | None, as_json: bool) -> None:
     from probeshift.experiments import sweep
     from probeshift.report.crossdata import draw
     from probeshift.report.sweep import draw_sweep, write_report

@@ -114,7 +114,7 @@ def steer(
         )
     if as_json:
         return print_json({"vector": _about(found), "texts": [_as_json(text) for text in texts]})
-    _print_texts(found, texts)
+    print_texts(found, texts)
 
 
 def _strengths(words: list[str]) -> list[float]:
@@ -175,7 +175,7 @@ def _as_json(text: SteeredText) -> dict[str, Any]:
     return {**asdict(text), "perplexity": text.perplexity}
 
 
-def _print_texts(vector: SteeringVector, texts: list[SteeredText]) -> None:
+def print_texts(vector: SteeringVector, texts: list[SteeredText]) -> None:
     """Per prompt, columns of text: the model as it is, then the strengths."""
     from rich.console import Console
 

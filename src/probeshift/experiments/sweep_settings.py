@@ -6,9 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from probeshift.errors import UsageError, nearest
+from probeshift.experiments.config_file import checked_config
 from probeshift.experiments.inputs import Settings
 
 
@@ -165,29 +166,9 @@ def read_sweep(path: Path | None, **given: Any) -> SweepSettings:
         raise UsageError(f"config {path} cannot be read as YAML ({error}).") from error
     if not isinstance(values, dict):
         raise UsageError(f"config {path} holds no settings. Begin with `sources:` and `steps:`.")
-    try:
-        return SweepSettings.model_validate({**values, **given})
-    except ValidationError as error:
-        raise UsageError(_sentence(path, error)) from None
+    return checked_config(path, SweepSettings, {**values, **given})
 
 
 def bundled_sweep() -> str:
     """The configuration of the study, as text."""
     return resources.files("probeshift.experiments").joinpath("sweeps/document.yaml").read_text(encoding="utf-8")
-
-
-def _sentence(path: Path | None, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"config {path}: unknown key `{where}`. {nearest(str(first['loc'][-1]), _keys(first['loc']))}"
-    if first["type"] == "missing":
-        return f"config {path}: key `{where}` is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"config {path}: {where + ': ' if where else ''}{message}."
-
-
-def _keys(loc: tuple[int | str, ...]) -> list[str]:
-    """The valid keys beside the last part of a location."""
-    inner: dict[str, type[BaseModel]] = {"sources": SourceSettings, "tests": TestSettings, "steps": StepSettings}
-    return list((inner[str(loc[0])] if len(loc) > 1 else SweepSettings).model_fields)

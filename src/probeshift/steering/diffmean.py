@@ -121,18 +121,43 @@ def with_max_activations(
     Raises:
         UsageError: a vector has no rows, no token points its way, or its width is not the model's.
     """
+    found = highest_projections(
+        model, list(vectors.values()), rows, encoder=encoder, tokens=tokens, on_progress=on_progress
+    )
+    return {
+        concept: vector.measured(highest, n_rows)
+        for (concept, vector), (highest, n_rows) in zip(vectors.items(), found, strict=True)
+    }
+
+
+def highest_projections(
+    model: LanguageModel,
+    vectors: Sequence[SteeringVector],
+    rows: Sequence[Contrast],
+    *,
+    encoder: Encoder | None = None,
+    tokens: Tokens = "response",
+    on_progress: Progress | None = None,
+) -> list[tuple[float, int]]:
+    """For each vector the largest projection of a read token of its concept's own rows, and how many rows those are.
+
+    Several vectors of one concept are measured in the same pass.
+
+    Raises:
+        UsageError: a vector has no rows, or its width is not the model's.
+    """
     encoder = encoder or make_encoder(model.tokenizer)
-    own = [row for row in rows if row.concept in vectors]
-    missing = sorted(set(vectors) - {row.concept for row in own})
+    wanted = {vector.concept for vector in vectors}
+    own = [row for row in rows if row.concept in wanted]
+    missing = sorted(wanted - {row.concept for row in own})
     if missing:
         raise UsageError(f"no rows to measure the maximal activation of `{missing[0]}` on. Give rows of that concept.")
-    for vector in vectors.values():
+    for vector in vectors:
         require_width(vector, model)
     distinct = _encode(own, encoder, tokens)
     highest = _highest_projections(model, vectors, distinct, on_progress)
-    return {
-        concept: vector.measured(highest[concept], len(distinct.of(concept))) for concept, vector in vectors.items()
-    }
+    counts = {concept: len(distinct.of(concept)) for concept in wanted}
+    return [(value, counts[vector.concept]) for vector, value in zip(vectors, highest, strict=True)]
 
 
 def _check_both_kinds(rows: Sequence[Contrast]) -> None:
@@ -191,18 +216,23 @@ def _class_sums(
 
 
 def _highest_projections(
-    model: LanguageModel, vectors: Mapping[str, SteeringVector], distinct: _Distinct, on_progress: Progress | None
-) -> dict[str, float]:
-    directions = {c: torch.from_numpy(v.direction).to(model.device, torch.float64) for c, v in vectors.items()}
-    layers = sorted({vector.layer for vector in vectors.values()})
-    highest = dict.fromkeys(vectors, float("-inf"))
+    model: LanguageModel, vectors: Sequence[SteeringVector], distinct: _Distinct, on_progress: Progress | None
+) -> list[float]:
+    """The largest projection on each vector over the read tokens of its concept's rows."""
+    directions = [torch.from_numpy(v.direction).to(model.device, torch.float64) for v in vectors]
+    of_concept: dict[str, list[int]] = {}
+    for number, vector in enumerate(vectors):
+        of_concept.setdefault(vector.concept, []).append(number)
+    highest = [float("-inf")] * len(vectors)
     done = 0
+    layers = sorted({vector.layer for vector in vectors})
     for batch, hidden in read_hidden(model, [e.ids for e in distinct.rows], layers):
         for place, row in enumerate(batch):
             read = torch.tensor(distinct.rows[row].read, device=model.device)
-            for concept in {name for name, _ in distinct.members[row]}:
-                values = hidden[vectors[concept].layer][place, read].double()
-                highest[concept] = max(highest[concept], float((values @ directions[concept]).max()))
+            wide = {layer: hidden[layer][place, read].double() for layer in layers}
+            for number in {n for name, _ in distinct.members[row] for n in of_concept[name]}:
+                values = wide[vectors[number].layer] @ directions[number]
+                highest[number] = max(highest[number], float(values.max()))
         done += len(batch)
         if on_progress:
             on_progress(done, len(distinct.rows))

@@ -1,0 +1,107 @@
+"""What is compared in the target: its own vectors, carried ones, and everything that must be beaten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from probeshift.experiments.transfer import vectors as vector_step
+from probeshift.experiments.transfer.maps import CONTROL, refusals
+from probeshift.experiments.transfer.study import VECTORS, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from probeshift.steering.maps.transfer_map import TransferMap
+    from probeshift.steering.vectors import SteeringVector
+
+NONE, PROMPTED, NATIVE, RANDOM, OTHER, MEAN = "none", "prompted", "native", "random", "other concept", "mean vector"
+CONTROLS = (RANDOM, OTHER, MEAN, CONTROL)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One kind of vector, one vector per concept; `seed` tells draws of the same control apart."""
+
+    name: str
+    seed: int
+    vectors: Mapping[str, SteeringVector]
+
+    @property
+    def key(self) -> str:
+        """Name and seed as one word."""
+        return f"{self.name.replace(' ', '-')}-{self.seed}"
+
+
+def build(study: Study, fitted: Mapping[str, list[TransferMap]]) -> list[Condition]:
+    """Native vectors, one condition per map and draw, and the controls, each with a unit of strength in the target."""
+    from probeshift.steering.controls import mean_vector, random_vector
+
+    evaluated = study.split.evaluated
+    native = _own(study, study.settings.target, evaluated)
+    found = [Condition(NATIVE, 0, native), *carried(study, fitted)]
+    found += [
+        Condition(RANDOM, seed, {c: random_vector(v, _draw(study, seed, c)) for c, v in native.items()})
+        for seed in range(study.settings.controls.random)
+    ]
+    following = dict(zip(evaluated, (*evaluated[1:], evaluated[0]), strict=True))
+    found.append(Condition(OTHER, 0, {c: native[following[c]] for c in evaluated}))
+    fit = list(_own(study, study.settings.target, study.split.fit).values())
+    if fit:
+        mean = mean_vector(fit)
+        own = [replace(mean, card=replace(mean.card, concept=c, max_activation=None)) for c in evaluated]
+        found.append(Condition(MEAN, 0, dict(zip(evaluated, _measured(study, own), strict=True))))
+    _save(study, found)
+    return found
+
+
+def carried(study: Study, fitted: Mapping[str, list[TransferMap]]) -> list[Condition]:
+    """The source's vectors through each map, their units measured in the target in one pass."""
+    from probeshift.steering.maps.transfer_map import transfer
+
+    source = _own(study, study.settings.source, study.split.evaluated)
+    kept = [(m, n, one) for m, maps in fitted.items() for n, one in enumerate(maps[: _draws(study, m)])]
+    moved = [transfer(v, one) for _, _, one in kept for v in source.values()]
+    measured = iter(_measured(study, moved))
+    return [Condition(method, number, {c: next(measured) for c in source}) for method, number, _ in kept]
+
+
+def missing_conditions(study: Study) -> dict[str, str]:
+    """Conditions that a table must name although they could not be made, with the reason."""
+    missing = {m: why for m, why in refusals(study).items() if m in study.settings.methods}
+    if not study.split.fit:
+        missing[MEAN] = "no concepts beside the evaluated ones"
+    return missing
+
+
+def _draws(study: Study, method: str) -> int:
+    return study.settings.controls.shuffled if method == CONTROL else 1
+
+
+def _own(study: Study, name: str, concepts: tuple[str, ...]) -> dict[str, SteeringVector]:
+    found = vector_step.load(study, name)
+    return {concept: found[concept] for concept in concepts}
+
+
+def _measured(study: Study, vectors: list[SteeringVector]) -> list[SteeringVector]:
+    from probeshift.steering.units import with_units
+
+    model, rows = study.model(study.settings.target), study.rows("vector", study.split.evaluated)
+    return with_units(
+        model, vectors, rows, **study.reading(study.settings.target), on_progress=study.told("units in the target")
+    )
+
+
+def _draw(study: Study, seed: int, concept: str) -> int:
+    from probeshift.provenance import sha256_json
+
+    return int(sha256_json([study.settings.seed, seed, concept])[:8], 16)
+
+
+def _save(study: Study, conditions: list[Condition]) -> None:
+    """Every carried vector and control, for `probeshift steer` and for whoever wants to look."""
+    from probeshift.steering.vectors import save_vectors
+
+    for one in conditions:
+        renamed = [replace(v, card=replace(v.card, concept=c)) for c, v in one.vectors.items()]
+        save_vectors(study.folder(VECTORS) / "in_target" / f"{one.key}.safetensors", renamed)

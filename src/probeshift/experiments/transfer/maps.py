@@ -1,0 +1,171 @@
+"""Step 2: maps from the source to the target, fitted on generic text that shares nothing with concepts or prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from probeshift.errors import MissingError, StoreError, UsageError
+from probeshift.experiments.transfer.study import MAPS, Study
+from probeshift.provenance import sha256_json, sha256_text
+
+if TYPE_CHECKING:
+    from probeshift.steering.maps.transfer_map import TransferMap
+
+# Shuffled maps are averaged over this many for the cosines: one is no null.
+SHUFFLED_MAPS = 20
+CONTROL = "shuffled"
+
+
+def alignment_texts(study: Study) -> list[str]:
+    """The generic texts: bundled statements of facts, or the lines (or JSON list) of a file; the first by hash.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: a JSON file that is no list of texts.
+    """
+    asked = study.settings.alignment
+    texts = list(dict.fromkeys(text.strip() for text in _texts(asked.file) if text.strip()))
+    return sorted(texts, key=lambda text: sha256_text(f"{study.settings.seed}:{text}"))[: asked.limit]
+
+
+def _texts(path: Path | None) -> list[str]:
+    from probeshift.datasets import FACTS_DATASETS, load_dataset
+
+    if path is None:
+        return [s.text for name in FACTS_DATASETS for s in load_dataset(name).statements]
+    if not path.is_file():
+        raise MissingError(f"there is no file {path} of alignment text.")
+    words = path.read_text(encoding="utf-8")
+    if path.suffix != ".json":
+        return words.splitlines()
+    found = json.loads(words)
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise UsageError(f"{path} is no JSON list of texts. Give a list, or a .txt file with a text a line.")
+    return found
+
+
+def fit(study: Study, methods: Sequence[str], *, skip_impossible: bool = False) -> dict[str, list[TransferMap]]:
+    """The maps of these methods, `shuffled` with its seeds; fitted where they are missing or of other text, in one pass.
+
+    With `skip_impossible`, the identity between two widths is left out instead of refused: `refusals` tells why.
+
+    Raises:
+        UsageError: the alignment text overlaps with concepts, is too short, or a method cannot do these widths.
+    """
+    from probeshift.steering.maps import find_map
+    from probeshift.steering.maps.fitting import fit_maps
+    from probeshift.steering.maps.transfer_map import save_map
+
+    texts, layers = alignment_texts(study), _layers(study)
+    wanted = [m for m in dict.fromkeys(methods) if not (skip_impossible and m in refusals(study))]
+    missing = [m for m in wanted if not _current(study, m, texts, layers)]
+    for batch, seeds in ((_others(missing), [study.settings.seed]), (_control(missing), list(range(SHUFFLED_MAPS)))):
+        if not batch:
+            continue
+        fitted = fit_maps(
+            study.model(study.settings.source), study.model(study.settings.target), texts, [find_map(m) for m in batch],
+            source_layer=layers[0], target_layer=layers[1], concept_rows=study.all_text(),
+            pairing=study.settings.alignment.pairing, seeds=seeds, max_tokens=study.settings.alignment.max_tokens,
+            on_progress=study.told(f"fitting {', '.join(batch)}"),
+        )  # fmt: skip
+        for one in fitted:
+            told = replace(one.card, layer_choice=_layer_choice(study))
+            save_map(map_path(study, one.card.method, one.card.seed), replace(one, card=told))
+    return {m: [load(study, m, seed) for seed in _seeds(study, m)] for m in wanted}
+
+
+def refusals(study: Study) -> dict[str, str]:
+    """Methods that do not exist between these two models, with the reason."""
+    widths = [study.model(name).info.d_model for name in (study.settings.source, study.settings.target)]
+    if widths[0] == widths[1]:
+        return {}
+    return {"identity": f"identity needs equal widths, the models have {widths[0]} and {widths[1]}"}
+
+
+def map_path(study: Study, method: str, seed: int) -> Path:
+    """Where a map is kept."""
+    pair = f"{study.settings.source}__{study.settings.target}__{method}"
+    return study.folder(MAPS) / f"{pair}{f'-{seed}' if method == CONTROL else ''}.safetensors"
+
+
+def load(study: Study, method: str, seed: int) -> TransferMap:
+    """A saved map.
+
+    Raises:
+        StoreError: it was not fitted, or is damaged.
+    """
+    from probeshift.steering.maps.transfer_map import load_map
+
+    path = map_path(study, method, seed)
+    if not path.exists():
+        raise StoreError(f"{path} is not there. Make it with `probeshift transfer fit --method {method} ...`.")
+    return load_map(path)
+
+
+def swept_layer(study: Study, measure: str) -> int:
+    """The target layer that goes best with the source's on held-out alignment text.
+
+    Raises:
+        UsageError: the alignment text overlaps with concepts or is too short.
+    """
+    from probeshift.experiments.transfer.opening import layer_of
+    from probeshift.steering.maps.alignment import align
+    from probeshift.steering.maps.layers import sweep_layers
+    from probeshift.steering.maps.overlap import refuse_overlap
+
+    texts, asked = alignment_texts(study), study.settings
+    source, target = study.model(asked.source), study.model(asked.target)
+    refuse_overlap(texts, study.all_text())
+    aligned = align(source, target, texts, pairing=asked.alignment.pairing, max_tokens=asked.alignment.max_tokens)
+    layer = layer_of(asked.model(asked.source), source.info.n_layers)
+    return sweep_layers(aligned, layer, range(target.info.n_layers), measure, study.told(f"layers by {measure}")).best
+
+
+def _layers(study: Study) -> tuple[int, int]:
+    """The layers that the saved vectors were made at: maps go between those."""
+    from probeshift.experiments.transfer.vectors import load as load_vectors
+
+    both = (load_vectors(study, name) for name in (study.settings.source, study.settings.target))
+    source, target = (next(iter(vectors.values())).layer for vectors in both)
+    return source, target
+
+
+def _layer_choice(study: Study) -> str:
+    """How the target layer was found, which the map's own fit does not see."""
+    asked = study.settings.model(study.settings.target).layer
+    if asked == "relative":
+        return "relative depth"
+    return f"best by held-out {asked}" if isinstance(asked, str) else "explicit"
+
+
+def _seeds(study: Study, method: str) -> list[int]:
+    return list(range(SHUFFLED_MAPS)) if method == CONTROL else [study.settings.seed]
+
+
+def _others(methods: Sequence[str]) -> list[str]:
+    return [m for m in methods if m != CONTROL]
+
+
+def _control(methods: Sequence[str]) -> list[str]:
+    return [m for m in methods if m == CONTROL]
+
+
+def _current(study: Study, method: str, texts: Sequence[str], layers: tuple[int, int]) -> bool:
+    """Whether every file of a method is there and of this text, these layers and these weights."""
+    from probeshift.models import weight_hash
+
+    source, target = (study.model(name).info for name in (study.settings.source, study.settings.target))
+    wanted = (sha256_json(list(texts)), layers, weight_hash(source), weight_hash(target))
+    for seed in _seeds(study, method):
+        try:
+            card = load(study, method, seed).card
+        except StoreError:
+            return False
+        found = (card.text, (card.source_layer, card.target_layer), card.source_weights, card.target_weights)
+        if found != wanted or card.seed != seed:
+            return False
+    return True

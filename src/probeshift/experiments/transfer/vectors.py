@@ -1,0 +1,104 @@
+"""Step 1: a DiffMean vector of every concept in both models, and of each half of the rows, for the ceiling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probeshift.errors import StoreError
+from probeshift.experiments.transfer.opening import layer_of
+from probeshift.experiments.transfer.study import VECTORS, Study
+
+if TYPE_CHECKING:
+    from probeshift.steering.vectors import SteeringVector
+
+HALVES = ("half-a", "half-b")
+
+
+def make_vectors(study: Study) -> dict[str, int]:
+    """Write the vectors of the source and of the target; returns the layer of each. What is finished is not made again.
+
+    Raises:
+        UsageError: a concept lacks rows, a layer is outside its model, or a mean is not finite.
+    """
+    layers = {name: find_layer(study, name) for name in (study.settings.source, study.settings.target)}
+    for name, layer in layers.items():
+        if not _is_current(study, name, layer):
+            _make(study, name, layer)
+    return layers
+
+
+def find_layer(study: Study, name: str) -> int:
+    """The block of a model of the study: as given, or found from the source's.
+
+    Raises:
+        UsageError: it lies outside the model.
+    """
+    from probeshift.experiments.transfer.maps import swept_layer
+    from probeshift.steering.maps.layers import SWEEPS, relative_layer
+
+    entry = study.settings.model(name)
+    if isinstance(entry.layer, str) and entry.layer in SWEEPS:
+        return swept_layer(study, entry.layer)
+    n_layers = study.model(name).info.n_layers
+    if entry.layer == "relative":
+        source = study.settings.source
+        return relative_layer(find_layer(study, source), study.model(source).info.n_layers, n_layers)
+    return layer_of(entry, n_layers)
+
+
+def load(study: Study, name: str, part: str = "") -> dict[str, SteeringVector]:
+    """The saved vectors of a model; `part` half-a or half-b for those of half the rows.
+
+    Raises:
+        StoreError: they were not made, or are damaged.
+    """
+    from probeshift.steering.vectors import load_vectors
+
+    path = study.folder(VECTORS) / f"{name}{f'.{part}' if part else ''}.safetensors"
+    if not path.exists():
+        raise StoreError(f"{path} is not there. Make it with `probeshift transfer vectors --config ...`.")
+    return load_vectors(path)
+
+
+def _is_current(study: Study, name: str, layer: int) -> bool:
+    """Whether all files of a model are there and of these rows, this layer and these weights."""
+    from probeshift.models import weight_hash
+    from probeshift.steering.contrasts import data_hash
+
+    try:
+        found, halves = load(study, name), [load(study, name, part) for part in HALVES]
+    except StoreError:
+        return False
+    rows = study.rows("vector")
+    wanted = {c.id: data_hash([r for r in rows if r.concept == c.id]) for c in study.data.concepts}
+    same = all(
+        v.layer == layer
+        and v.card.tokens == study.settings.tokens
+        and v.card.weights == weight_hash(study.model(name).info)
+        for vectors in (found, *halves)
+        for v in vectors.values()
+    )
+    return (
+        same
+        and {c: v.card.data for c, v in found.items()} == wanted
+        and all(set(h) >= set(study.split.evaluated) for h in halves)
+    )
+
+
+def _make(study: Study, name: str, layer: int) -> None:
+    from probeshift.steering.controls import halves
+    from probeshift.steering.diffmean import diffmean
+    from probeshift.steering.units import with_units
+    from probeshift.steering.vectors import save_vectors
+
+    model, rows, folder = study.model(name), study.rows("vector"), study.folder(VECTORS)
+    reading = study.reading(name)
+    made = diffmean(model, rows, [layer], **reading, on_progress=study.told(f"vectors of {name}"))[layer]
+    measured = with_units(model, list(made.values()), rows, **reading, on_progress=study.told(f"units of {name}"))
+    evaluated = [row for row in rows if row.concept in set(study.split.evaluated)]
+    for part, own in zip(HALVES, halves(evaluated), strict=True):
+        half = diffmean(model, own, [layer], **reading, on_progress=study.told(f"{part} of {name}"))[layer]
+        # The whole's unit: a half is only ever compared by its direction.
+        units = {v.concept: (v.max_activation, v.card.max_activation_rows or 0) for v in measured}
+        save_vectors(folder / f"{name}.{part}.safetensors", [v.measured(*units[c]) for c, v in half.items()])
+    save_vectors(folder / f"{name}.safetensors", measured)

@@ -1,0 +1,1 @@
+"""Pages of a transfer study, drawn from its saved tables."""
