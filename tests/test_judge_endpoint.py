@@ -382,8 +382,9 @@ def test_an_interrupted_run_ends_at_once_and_keeps_what_was_judged(tmp_path):
         return Reply(hang=True)
 
     program = textwrap.dedent("""
-        import sys
+        import signal, sys
         from pathlib import Path
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
         from probeshift.steering.judges import Asked, JudgementCache, RUBRICS, Sample, rate
         from probeshift.steering.judges.endpoint import EndpointJudge
         judge = EndpointJudge("tiny", base_url=sys.argv[1], concurrency=1, timeout=3600.0)
@@ -396,7 +397,7 @@ def test_an_interrupted_run_ends_at_once_and_keeps_what_was_judged(tmp_path):
         while not hanging.wait(timeout=1):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, said = process.communicate(timeout=120)
         assert not server.closing.is_set(), "it ended while the call was still hanging"
     assert "KeyboardInterrupt" in said
     with JudgementCache(tmp_path / "c.sqlite") as cache:
