@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -65,58 +67,43 @@ def layer_scores(rows: pd.DataFrame, controls: pd.DataFrame, *, heading: list[st
     figure = Figure(figsize=(8.4, 5.4))
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
     axes = figure.add_subplot()
-    tests = rows[rows["split"] == "test"].sort_values("layer")
-    colour, _, marker = LINES[0]
-    n = int(tests["n"].iloc[0])
-    axes.plot(
-        tests["layer"], tests["value"], color=colour, marker=marker, ms=4, label=f"test rows (n = {n:,}), 95 % interval"
-    )
-    axes.fill_between(
-        tests["layer"],
-        tests["ci_low"].astype(float),
-        tests["ci_high"].astype(float),
-        color=colour,
-        alpha=0.18,
-        linewidth=0,
-    )
-    folds = rows[rows["split"] == "cv"].sort_values("layer")
-    if len(folds):
-        axes.plot(
-            folds["layer"],
-            folds["value"],
-            color=GREEN,
-            linestyle="dashed",
-            marker="^",
-            ms=3.5,
-            label="held-out folds of the training rows, mean",
-        )
-    metric = tests["metric"].iloc[0]
+    tests, folds = (rows[rows["split"] == split].sort_values("layer") for split in ("test", "cv"))
+    metric, protocol = tests["metric"].iloc[0], PROTOCOL[tests["protocol"].iloc[0]]
+    _draw_scores(axes, tests, folds)
     axes.axhline(CHANCE[metric], color=GREY, linestyle=(0, (1, 2)), label=f"chance, {CHANCE[metric]:g}")
     _draw_controls(axes, controls)
     chosen = tests[tests["selected"]]
-    axes.plot(
-        chosen["layer"],
-        chosen["value"],
-        "o",
-        ms=11,
-        mfc="none",
-        mec=VERMILION,
-        mew=2,
-        label=f"chosen: {_site(chosen.iloc[0])}",
-    )
+    ring: dict[str, Any] = {
+        "ms": 11,
+        "mfc": "none",
+        "mec": VERMILION,
+        "mew": 2,
+        "label": f"chosen: {_site(chosen.iloc[0])}",
+    }
+    axes.plot(chosen["layer"], chosen["value"], "o", **ring)
     axes.set_xlabel("layer (block whose output is read, from 0; -1: embeddings)")
     axes.set_ylabel(AXIS[metric])
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-    position, protocol = tests["position"].iloc[0], PROTOCOL[tests["protocol"].iloc[0]]
-    _title(
-        axes,
-        f"{AXIS[metric]} by layer at {position}",
-        [*heading, protocol, "bands: 95 % intervals; of random controls, the range of draws"],
-    )
+    below = [*heading, protocol, "bands: 95 % intervals; of random controls, the range of draws"]
+    _title(axes, f"{AXIS[metric]} by layer at {tests['position'].iloc[0]}", below)
     return figure
+
+
+def _draw_scores(axes: Axes, tests: pd.DataFrame, folds: pd.DataFrame) -> None:
+    """The line of test scores in its band, and that of the held-out folds where there are any."""
+    colour, _, marker = LINES[0]
+    n = int(tests["n"].iloc[0])
+    axes.plot(
+        tests["layer"], tests["value"], color=colour, marker=marker, ms=4, label=f"test rows (n = {n:,}), 95 % interval"
+    )
+    band = tests[["ci_low", "ci_high"]].to_numpy(dtype=float).T
+    axes.fill_between(tests["layer"], *band, color=colour, alpha=0.18, linewidth=0)
+    if len(folds):
+        style: dict[str, Any] = {"color": GREEN, "linestyle": "dashed", "marker": "^", "ms": 3.5}
+        axes.plot(folds["layer"], folds["value"], **style, label="held-out folds of the training rows, mean")
 
 
 def predicted_against_actual(predictions: pd.DataFrame, score: pd.Series, *, heading: list[str]) -> Figure:
