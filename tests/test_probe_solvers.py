@@ -9,12 +9,13 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from probeshift.probes import TrainingSet, ccs, find_method, lat
+from probeshift.probes import TrainingSet, ccs, find_method, lat, newton
 from probeshift.probes.components import top_eigenvector
+from probeshift.probes.factors import damped, factorise_in_place, solve_factored, try_factorise_in_place
 from probeshift.probes.frame import make_frame
 from probeshift.probes.lbfgs import minimise
 from probeshift.probes.newton import solve_logistic
-from probeshift.probes.rows import Rows, centre_by
+from probeshift.probes.rows import CENTRE, Rows, centre_by, subtract
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def logistic_objective(values, labels, direction, bias):
 @pytest.mark.parametrize("name", ["lr", "lr-g"])
 def test_logistic_regression_is_scikit_learns_optimum(shape, name):
     data = training(shape)
-    within = centre_by(data.tensor("groups")) if name == "lr-g" else lambda v: v
-    found = solve_logistic(data.rows.map(within), data.tensor("labels"))
+    grouped = centre_by(data.tensor("groups"))
+    within = grouped.apply if name == "lr-g" else lambda v: v
+    found = solve_logistic(data.rows.map(grouped) if name == "lr-g" else data.rows, data.tensor("labels"))
     for layer in range(2):
         values = within(torch.from_numpy(raw(data, layer))[None])[0].numpy()
         values -= values.mean(0)
@@ -144,6 +146,20 @@ def test_lda_is_scikit_learns(shape):
         oracle = LinearDiscriminantAnalysis().fit(values, data.labels).decision_function(values)
         ours = values @ found.directions[layer] + found.biases[layer]
         np.testing.assert_allclose(ours, oracle, atol=1e-7 * np.abs(oracle).max())
+
+
+def test_lda_is_scikit_learns_where_a_coordinate_does_not_vary_within_the_classes():
+    data = training(SHAPES[0])
+    acts = data.acts.copy()
+    acts[0, :, 5], acts[1, :, 6] = 7.0, np.where(data.labels, 3.0, -1.0)
+    acts[1, :, 8] += 1e4 * data.labels  # all squares less those of the means leave hardly a digit here
+    changed = TrainingSet("constant", data.layers, acts, data.labels, data.groups, data.answer_types)
+    found = fit("lda", changed)
+    for layer in range(2):
+        values = raw(changed, layer)
+        oracle = LinearDiscriminantAnalysis().fit(values, data.labels).decision_function(values)
+        ours = values @ found.directions[layer] + found.biases[layer]
+        np.testing.assert_allclose(ours, oracle, atol=1e-6 * np.abs(oracle).max())
 
 
 @every_shape
@@ -330,11 +346,88 @@ def test_minimise_solves_problems_of_very_different_difficulty_at_once():
     torch.testing.assert_close(found, goal.expand(2, -1), atol=1e-2, rtol=0)
 
 
-def test_mapped_rows_keep_the_gram_of_their_values():
-    rows = Rows(torch.rand(2, 6, 9, dtype=torch.float64))
-    mapped = rows.map(centre_by(torch.tensor([0, 0, 1, 1, 2, 2])))
-    torch.testing.assert_close(mapped.gram, mapped.values @ mapped.values.mT)
-    assert not torch.allclose(mapped.gram, rows.gram)
+@pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[3], SHAPES[6]], ids=lambda s: s.name)
+def test_newton_steps_that_reuse_a_factor_end_where_those_with_their_own_end(shape, monkeypatch):
+    data = training(shape, layers=(0, 1, 2))
+    made = []
+
+    def counted(matrices):
+        made.append(len(matrices))
+        return factorise_in_place(matrices)
+
+    monkeypatch.setattr(newton, "factorise_in_place", counted)
+    reused = solve_logistic(data.rows, data.tensor("labels"))
+    few = len(made)
+    monkeypatch.setattr(newton, "_NEAR", 0.0)
+    own = solve_logistic(data.rows, data.tensor("labels"))
+    assert few < len(made) - few, "no factor served a second step"
+    assert reused.converged.all() and own.converged.all()
+    for name in ("directions", "intercepts"):
+        mine, theirs = getattr(reused, name), getattr(own, name)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-7 * float(theirs.abs().max()))
+
+
+def test_steps_that_are_not_corrected_well_enough_get_a_factor_of_their_own(monkeypatch):
+    data = training(SHAPES[2])
+    monkeypatch.setattr(newton._WideSteps, "corrections", 1)
+    found = solve_logistic(data.rows, data.tensor("labels"))
+    assert found.converged.all()
+    torch.testing.assert_close(found.directions, torch.from_numpy(fit("lr", training(SHAPES[2])).directions))
+
+
+def test_factors_solve_their_matrices_and_say_which_have_none():
+    rows = torch.rand(2, 30, 40, dtype=torch.float64)
+    good, right = rows @ rows.mT, torch.rand(2, 30, 3, dtype=torch.float64)
+    torch.testing.assert_close(solve_factored(factorise_in_place(good.clone()), right), torch.linalg.solve(good, right))
+    single = solve_factored(factorise_in_place(damped(good[0], 2.0)), right[0])
+    torch.testing.assert_close(single, torch.linalg.solve(good[0] + 2 * torch.eye(30), right[0]))
+    lower = try_factorise_in_place(good.clone())[0].tril()
+    torch.testing.assert_close(lower @ lower.mT, good)
+    both = torch.stack([good[0], -good[1]])
+    assert try_factorise_in_place(both.clone())[1].tolist() == [False, True]
+    with pytest.raises(torch.linalg.LinAlgError, match="not positive definite"):
+        factorise_in_place(both)
+
+
+IMAGES = {
+    "as they are": lambda rows: rows,
+    "centred": lambda rows: rows.map(CENTRE),
+    "centred by question": lambda rows: rows.map(centre_by(torch.tensor([0, 0, 1, 1, 2, 2]))),
+    "moved": lambda rows: rows.shifted(torch.ones(2, rows.shape[2], dtype=torch.float64)),
+    "moved and chosen": lambda rows: IMAGES["moved"](rows).at(torch.tensor([[3, 0], [5, 5]])),
+    "chosen and moved": lambda rows: IMAGES["moved"](rows.at(torch.tensor([[3, 0, 1], [5, 5, 1]]))),
+    "subtracted": lambda rows: rows.map(subtract(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[5, 0], [3, 4]]), 6)),
+    "several": lambda rows: IMAGES["subtracted"](IMAGES["centred by question"](IMAGES["moved"](rows))).map(CENTRE),
+}
+
+
+@pytest.mark.parametrize("d_model", [9, 4])
+@pytest.mark.parametrize("image", IMAGES)
+def test_images_of_rows_know_their_products_without_being_formed(image, d_model):
+    rows = IMAGES[image](Rows(torch.rand(2, 6, d_model, dtype=torch.float64)))
+    values = rows.values
+    assert rows.shape == tuple(values.shape)
+    vectors, coefficients = torch.rand(2, d_model, 3, dtype=torch.float64), torch.rand(values.shape[:2]).double()
+    torch.testing.assert_close(rows.gram, values @ values.mT)
+    torch.testing.assert_close(rows.squares, values.square().sum(-1))
+    torch.testing.assert_close(rows.times(vectors), values @ vectors)
+    torch.testing.assert_close(rows.combine(coefficients), (values.mT @ coefficients[..., None]).squeeze(-1))
+
+
+def test_images_of_rows_are_what_they_are_called():
+    values = torch.arange(12, dtype=torch.float64).reshape(1, 4, 3) ** 2
+    rows = Rows(values)
+    torch.testing.assert_close(rows.map(CENTRE).values, values - values.mean(1, keepdim=True))
+    halves = torch.cat(
+        [values[:, :2] - values[:, :2].mean(1, keepdim=True), values[:, 2:] - values[:, 2:].mean(1, keepdim=True)], 1
+    )
+    torch.testing.assert_close(rows.map(centre_by(torch.tensor([0, 0, 1, 1]))).values, halves)
+    torch.testing.assert_close(
+        rows.shifted(torch.ones(1, 3).double()).at(torch.tensor([[2, 1]])).values, values[:, [2, 1]] + 1
+    )
+    torch.testing.assert_close(
+        rows.map(subtract(torch.tensor([[3]]), torch.tensor([[1]]), 4)).values, values[:, [3]] - values[:, [1]]
+    )
 
 
 @pytest.mark.parametrize("shape", [(30, 80), (90, 20)])

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 FIT_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
 
 # Raise it when a fit, a sign, a threshold or a score changes meaning: saved probes and rows are then made anew.
-PROCEDURE = 3
+PROCEDURE = 4
 
 Progress = Callable[[str, int, int], None]
 

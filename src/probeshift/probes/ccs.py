@@ -37,7 +37,7 @@ def fit_ccs(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """The best of ten restarts per layer; the layer's seed draws their starts."""
     pairs = _pairs(training)
     frame = make_frame(pairs, MASSIVE, MOST_MASSIVE)
-    starts = torch.stack([_starts(pairs.values.shape[-1], seed) for seed in seeds]).to(pairs.values.device)
+    starts = torch.stack([_starts(pairs.shape[-1], seed) for seed in seeds]).to(pairs.source.device)
     found, losses = _search(frame, frame.enter(starts))
     losses = torch.where(torch.isfinite(losses), losses, float("inf"))
     best = found[torch.arange(len(found), device=found.device), losses.argmin(-1)]
@@ -81,7 +81,7 @@ def _pairs(training: TrainingSet) -> Rows:
         rows = training.rows.map(centre_by(training.tensor("answer_types")))
     else:
         rows = training.rows.shifted(training.mean)  # not centred: the penalty on b then ties the loss to the origin
-    halves = (torch.from_numpy(index).to(rows.values.device) for index in (first, second))
+    halves = (torch.from_numpy(index).to(rows.source.device) for index in (first, second))
     return rows.at(_in_order_of_norms(rows.squares, *halves))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from probeshift.probes.probe import Fitted, Method, TrainingSet
@@ -25,7 +26,9 @@ def fit_dim(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
 def class_means(training: TrainingSet) -> tuple[Tensor, Tensor]:
     """Means [layer, d_model] of the true and of the false rows, relative to `training.mean`."""
     labels, values = training.tensor("labels"), training.rows.values
-    return values[:, labels].mean(1), values[:, ~labels].mean(1)
+    member = torch.stack([labels, ~labels]).to(values.dtype)
+    means = (member / member.sum(1, keepdim=True)) @ values
+    return means[:, 0], means[:, 1]
 
 
 DIM = Method("dim", "arXiv 2310.06824", fit_dim, sign="fitted", threshold="midpoint of the training class means")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from probeshift.arrays import Activations, Targets
+from probeshift.probes.factors import damped, factorise_in_place, solve_factored
 from probeshift.probes.folds import Folds
 from probeshift.probes.rows import in_float64, products
 
@@ -76,10 +77,9 @@ class FoldRidge:
 
     def _centre(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Mean row and mean target of the chosen rows; zeros without an intercept."""
-        rows, wanted = self._rows[chosen], self._wanted[chosen]
         if not self.intercept:
-            return torch.zeros_like(self._shift), torch.zeros_like(wanted[0])
-        return rows.mean(0), wanted.mean()
+            return torch.zeros_like(self._shift), self._wanted.new_zeros(())
+        return self._rows[chosen].mean(0), self._wanted[chosen].mean()
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -121,8 +121,6 @@ class FoldRidge:
             if penalty == 0:
                 found.append(torch.linalg.pinv(system, hermitian=True) @ wanted)
                 continue
-            damped = system.clone()
-            damped.diagonal().add_(penalty)
-            factor = torch.linalg.cholesky(damped)
-            found.append(torch.cholesky_solve(wanted[:, None], factor)[:, 0])
+            factor = factorise_in_place(damped(system, penalty))
+            found.append(solve_factored(factor, wanted[:, None])[:, 0])
         return torch.stack(found)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from probeshift.probes.factors import damped, factorise_in_place, try_factorise_in_place
 from probeshift.probes.rows import Rows
 
 _ITERATIONS = 4  # of subspace iteration: axes a hundred times the usual are found to eight digits
@@ -39,8 +40,7 @@ class Frame:
         """Points [layer, restart, d_model + 1] in this frame; the last coordinate, a bias, stays."""
         w, bias = points[..., :-1], points[..., -1:]
         if self.pairs.wide:
-            scores = w @ self.pairs.values.mT
-            inside = torch.linalg.solve_triangular(self.rows, scores.mT, upper=False).mT
+            inside = torch.linalg.solve_triangular(self.rows, self.pairs.times(w.mT), upper=False).mT
         else:  # T^-1 w
             inside = w + ((w @ self.axes.mT) * (self.length - 1)[:, None]) @ self.axes
         return torch.cat([inside, bias], dim=-1)
@@ -92,11 +92,10 @@ def _largest(matrix: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def _factor(gram: Tensor) -> Tensor:
     """Lower triangular factors; what rounding leaves of missing dimensions is lifted to a length that no score can see."""
     lift = gram.shape[-1] * torch.finfo(gram.dtype).eps * gram.diagonal(dim1=1, dim2=2).sum(-1)
+    lift = lift.clamp_min(torch.finfo(gram.dtype).tiny)
     for _ in range(3):
-        damped = gram.clone()
-        damped.diagonal(dim1=1, dim2=2).add_(lift.clamp_min(torch.finfo(gram.dtype).tiny)[:, None])
-        factor, info = torch.linalg.cholesky_ex(damped)
-        if not info.any():
-            return factor
+        factor, failed = try_factorise_in_place(damped(gram, lift))
+        if not failed.any():
+            return factor.tril()
         lift = lift * 100
-    return torch.linalg.cholesky(damped)
+    return factorise_in_place(damped(gram, lift)).tril()

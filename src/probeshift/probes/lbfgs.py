@@ -13,8 +13,8 @@ from torch import Tensor
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Points [..., n] -> losses [...] and gradients [..., n]."""
 
-_Pair = tuple[Tensor, Tensor, Tensor, Tensor]
-"""A move, the turn of the gradient along it, and their `_weights`."""
+_Pair = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""A move s, the turn y of the gradient along it, both divided by s.y, and the scale s.y / y.y of the inverse Hessian."""
 
 HISTORY = 10
 _BISECTIONS = 12
@@ -33,8 +33,7 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall:
         if not history:  # nothing is known about curvature yet
             step = step / gradient.norm(dim=-1, keepdim=True).clamp_min(1.0)
         reached, new_loss, new_gradient, fell = _search(objective, point, loss, gradient, step, done)
-        move, turn = reached - point, new_gradient - gradient
-        history = [*history, (move, turn, *_weights(move, turn))][-HISTORY:]
+        history = [*history, _pair(reached - point, new_gradient - gradient)][-HISTORY:]
         done = done | ~fell | (loss - new_loss <= small_fall * loss.abs())
         point, loss, gradient = reached, new_loss, new_gradient
         if done.all():
@@ -44,26 +43,24 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall:
 
 def _inverse_hessian_times(vector: Tensor, history: list[_Pair]) -> Tensor:
     """The two-loop recursion; pairs without positive curvature leave their problem unchanged."""
-    used = []
-    for s, y, inverse, _ in reversed(history):
-        share = inverse * (s * vector).sum(-1, keepdim=True)
-        vector = vector - share * y
-        used.append(share)
+    shares = []
+    for _, y, s_weighted, _, _ in reversed(history):
+        shares.append((s_weighted * vector).sum(-1, keepdim=True))
+        vector = torch.addcmul(vector, shares[-1], y, value=-1)
     if history:
-        _, _, inverse, scale = history[-1]
-        vector = torch.where(inverse > 0, scale, 1.0) * vector
-    for (s, y, inverse, _), share in zip(history, reversed(used), strict=True):
-        vector = vector + s * (share - inverse * (y * vector).sum(-1, keepdim=True))
+        vector = history[-1][-1] * vector
+    for s, _, _, y_weighted, _ in history:
+        vector = torch.addcmul(vector, shares.pop() - (y_weighted * vector).sum(-1, keepdim=True), s)
     return vector
 
 
-def _weights(s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """1 / s.y and s.y / y.y, both 0 where the curvature is not positive."""
+def _pair(s: Tensor, y: Tensor) -> _Pair:
+    """What the recursion reads; weights of 0 and a scale of 1 where the curvature is not positive."""
     curvature, size = (s * y).sum(-1, keepdim=True), (y * y).sum(-1, keepdim=True)
     good = curvature > 1e-10 * size
-    return torch.where(good, 1.0 / torch.where(good, curvature, 1.0), 0.0), torch.where(
-        good, curvature / torch.where(good, size, 1.0), 0.0
-    )
+    inverse = torch.where(good, 1.0 / torch.where(good, curvature, 1.0), 0.0)
+    scale = torch.where(good, curvature / torch.where(good, size, 1.0), 1.0)
+    return s, y, inverse * s, inverse * y, scale
 
 
 def _search(

@@ -17,21 +17,38 @@ import torch
 from torch import Tensor
 
 from probeshift.probes.dim import class_means
+from probeshift.probes.factors import damped, factorise_in_place, solve_factored, try_factorise_in_place
 from probeshift.probes.probe import Fitted, Method, TrainingSet
 from probeshift.probes.rows import Rows, centre_by
 
+ROUNDING = 1e-12  # a spread this small beside the coordinate's size is none: float32 activations cannot hold it
 TOLERANCE = 1e-4  # singular values of the scaled rows at or below it are left out, as in scikit-learn
 
 
 def fit_lda(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """scikit-learn's solution per layer; `seeds` are unused, it is unique."""
     true, false = class_means(training)
-    within = centre_by(training.tensor("labels").long())(training.rows.values)
-    spread = within.std(1, correction=0)
-    spread = torch.where(spread == 0, 1.0, spread)
-    scaled = Rows(within / (spread * within.shape[1] ** 0.5)[:, None])
-    whitened = _inverse_within(scaled, (true - false) / spread, training.tensor("labels"))
+    labels, values = training.tensor("labels"), training.rows.values
+    spread = _spread_within(values, labels, true, false)
+    scaled = Rows(values / (spread * values.shape[1] ** 0.5)[:, None]).map(centre_by(labels.long()))
+    whitened = _inverse_within(scaled, (true - false) / spread, labels)
     return _with_intercept(training, whitened / spread)
+
+
+def _spread_within(values: Tensor, labels: Tensor, true: Tensor, false: Tensor) -> Tensor:
+    """Standard deviations [layer, d_model] of rows less their class mean, 1 where there is none.
+
+    All squares less those of the means; where almost nothing is left the difference is rounding, and the rows are looked at.
+    """
+    share = labels.double().mean()
+    square = torch.linalg.vector_norm(values, dim=1).square() / values.shape[1]
+    left = square - share * true.square() - (1 - share) * false.square()
+    doubtful = (left <= 1e-6 * square) & (square > 0)
+    for layer in torch.nonzero(doubtful.any(-1)).flatten().tolist():
+        at = doubtful[layer]
+        means = torch.where(labels[:, None], true[layer, at], false[layer, at])
+        left[layer, at] = (values[layer][:, at] - means).square().mean(0)
+    return torch.where(left <= ROUNDING**2 * square, 1.0, left.sqrt())
 
 
 def _inverse_within(scaled: Rows, difference: Tensor, labels: Tensor) -> Tensor:
@@ -39,17 +56,16 @@ def _inverse_within(scaled: Rows, difference: Tensor, labels: Tensor) -> Tensor:
     if not scaled.wide:
         return _truncated_inverse(scaled.scatter, difference, power=1)
     # (Y'Y)+ = Y' (YY')+ (YY')+ Y: two solves on the Gram matrix of the rows.
-    wanted = (scaled.values @ difference[..., None]).squeeze(-1)
+    wanted = scaled.times(difference[..., None]).squeeze(-1)
     return scaled.combine(_inverse_twice(scaled.gram, wanted, labels))
 
 
 def _inverse_twice(gram: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
     """G+ G+ b. Centred rows leave exactly one empty direction per class; filled, it needs no eigenvalues unless more are small."""
     filled = gram + gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None] * _same_class(labels)
-    factor, failed = torch.linalg.cholesky_ex(filled)
-    once = torch.cholesky_solve(wanted[..., None], factor)
-    solved = torch.cholesky_solve(once, factor).squeeze(-1)
-    small = (failed > 0) | (_smallest(factor) <= 10 * TOLERANCE**2)  # 10: what inverse iteration may overstate
+    factor, failed = try_factorise_in_place(filled)
+    solved = solve_factored(factor, solve_factored(factor, wanted[..., None])).squeeze(-1)
+    small = failed | (_smallest(factor) <= 10 * TOLERANCE**2)  # 10: what inverse iteration may overstate
     for layer in torch.nonzero(small).flatten().tolist():
         solved[layer] = _truncated_inverse(gram[layer][None], wanted[layer][None], power=2)[0]
     return solved
@@ -67,7 +83,7 @@ def _smallest(factor: Tensor) -> Tensor:
     vector = vector.to(factor.device).expand(len(factor), -1)[..., None]
     for _ in range(5):
         vector = vector / vector.norm(dim=1, keepdim=True)
-        image = torch.cholesky_solve(vector, factor)
+        image = solve_factored(factor, vector)
         vector, value = image, 1.0 / (vector * image).sum((1, 2))
     return value
 
@@ -84,14 +100,14 @@ def fit_lda_shrunk(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     true, false = class_means(training)
     within = training.rows.map(centre_by(training.tensor("labels").long()))
     shrinkage, level = ledoit_wolf(within)
-    ridge, weight = shrinkage * level, (1 - shrinkage) / within.values.shape[1]
+    ridge, weight = shrinkage * level, (1 - shrinkage) / within.shape[1]
     return _with_intercept(training, _solve_shifted(within, true - false, ridge, weight))
 
 
 def ledoit_wolf(within: Rows) -> tuple[Tensor, Tensor]:
     """Shrinkage and mean variance [layer] of centred rows (Ledoit and Wolf 2004), from inner products alone."""
-    _, n_rows, d_model = within.values.shape
-    squares = within.values.square().sum(-1)
+    _, n_rows, d_model = within.shape
+    squares = within.squares
     level = squares.sum(-1) / n_rows / d_model
     small = within.gram if within.wide else within.scatter
     total = small.square().sum((1, 2)) / n_rows**2  # squared Frobenius norm of the covariance, the same on both sides
@@ -103,11 +119,10 @@ def ledoit_wolf(within: Rows) -> tuple[Tensor, Tensor]:
 def _solve_shifted(within: Rows, difference: Tensor, ridge: Tensor, weight: Tensor) -> Tensor:
     """(ridge I + weight F'F)^-1 difference."""
     small = within.gram if within.wide else within.scatter
-    eye = torch.eye(small.shape[-1], dtype=small.dtype, device=small.device)
-    factor = torch.linalg.cholesky(small + (ridge / weight)[:, None, None] * eye)
+    factor = factorise_in_place(damped(small, ridge / weight))
     if not within.wide:
-        return torch.cholesky_solve(difference[..., None], factor).squeeze(-1) / weight[:, None]
-    inside = torch.cholesky_solve(within.values @ difference[..., None], factor).squeeze(-1)
+        return solve_factored(factor, difference[..., None]).squeeze(-1) / weight[:, None]
+    inside = solve_factored(factor, within.times(difference[..., None])).squeeze(-1)
     return (difference - within.combine(inside)) / ridge[:, None]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from probeshift.probes.components import first_component
 from probeshift.probes.probe import ON_TRAINING_ROWS, Fitted, Method, TrainingSet
-from probeshift.probes.rows import Rows, centre, centre_by
+from probeshift.probes.rows import CENTRE, Rows, centre_by
 
 SOURCE = "arXiv 2310.01405"
 
@@ -32,7 +32,7 @@ def without_answer_types(training: TrainingSet, rows: Rows) -> Rows:
     """Rows centred by answer type where there are any, then by their mean."""
     if training.answer_types is not None:
         rows = rows.map(centre_by(training.tensor("answer_types")))
-    return rows.map(centre)
+    return rows.map(CENTRE)
 
 
 PCA = Method("pca", SOURCE, fit_pca, sign="train labels", threshold=ON_TRAINING_ROWS, least_rows=2)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from probeshift.probes.factors import damped, factorise_in_place, solve_factored
 from probeshift.probes.probe import Fitted, Method, TrainingSet
 
 PENALTY = 1.0
@@ -21,13 +22,13 @@ def fit_ridge(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     rows, labels = training.rows, training.tensor("labels")
     targets = torch.where(labels, 1.0, -1.0).to(torch.float64)
     level = targets.mean()
-    wanted = (targets - level).expand(len(rows.values), -1)[..., None]
+    wanted = (targets - level).expand(rows.shape[0], -1)[..., None]
     small = rows.gram if rows.wide else rows.scatter
-    factor = torch.linalg.cholesky(small + PENALTY * torch.eye(small.shape[-1], dtype=small.dtype, device=small.device))
+    factor = factorise_in_place(damped(small, PENALTY))
     if rows.wide:  # (F'F + aI)^-1 F' = F' (FF' + aI)^-1
-        directions = rows.combine(torch.cholesky_solve(wanted, factor).squeeze(-1))
+        directions = rows.combine(solve_factored(factor, wanted).squeeze(-1))
     else:
-        directions = torch.cholesky_solve(rows.values.mT @ wanted, factor).squeeze(-1)
+        directions = solve_factored(factor, rows.values.mT @ wanted).squeeze(-1)
     return Fitted(directions.cpu().numpy(), (level - (directions * training.mean).sum(-1)).cpu().numpy())
 
 

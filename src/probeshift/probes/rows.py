@@ -4,12 +4,15 @@ Every solution found here lies in the span of the training rows (the penalty or 
 d_model dimensions is a problem in min(example, d_model) dimensions: `gram` [example, example] is the small side when there are
 fewer rows than dimensions, `scatter` [d_model, d_model] else. All in float64: with massive activations a float32 Gram loses the
 small directions. All layers of a chunk at once; the same code runs on CPU and GPU.
+
+Centring, choosing and subtracting rows are linear operators on the examples. With fewer rows than dimensions only the Gram matrix
+goes through them; the rows themselves are read where a solution is written as a combination of them, through the adjoint.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,20 +23,39 @@ from probeshift.arrays import Activations
 
 BLOCK = 256  # rows of a product computed at once; below half of the rows it saves up to half of the work
 
-RowOperator = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class RowOperator:
+    """A linear map of [layer, example, column] along the examples, and its adjoint."""
+
+    apply: Callable[[Tensor], Tensor]
+    adjoint: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [layer, example, d_model] in float64, or a linear image of them (centred, selected, subtracted from each other)."""
+    """Rows [layer, example, d_model] in float64: `operators`, the first first, applied to `source` + `shift`."""
 
-    values: Tensor
+    source: Tensor
     given_gram: Tensor | None = field(default=None, repr=False)
+    operators: tuple[RowOperator, ...] = ()
+    shift: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, examples, d_model."""
+        small = self.source if self.given_gram is None else self.given_gram
+        return (*small.shape[:2], self.source.shape[2])
 
     @property
     def wide(self) -> bool:
         """Whether the rows are no more than their dimensions, so that the Gram matrix is the small side."""
-        return self.values.shape[1] <= self.values.shape[2]
+        return self.shape[1] <= self.shape[2]
+
+    @cached_property
+    def values(self) -> Tensor:
+        """The rows themselves [layer, example, d_model]."""
+        return self._through(self.source if self.shift is None else self.source + self.shift[:, None])
 
     @cached_property
     def gram(self) -> Tensor:
@@ -45,36 +67,49 @@ class Rows:
         """Sum of outer products of the rows [layer, d_model, d_model]."""
         return products(self.values.mT)
 
+    def _through(self, columns: Tensor) -> Tensor:
+        for operator in self.operators:
+            columns = operator.apply(columns)
+        return columns
+
     def map(self, operator: RowOperator) -> Rows:
-        """The rows after a linear operation on the example axis (axis -2); a Gram matrix follows without a new product."""
+        """The rows after a linear operation on the examples; a Gram matrix follows without a new product."""
         if not self.wide:
-            return Rows(operator(self.values))
-        return Rows(operator(self.values), operator(operator(self.gram).mT))
+            return Rows(operator.apply(self.values))
+        gram = operator.apply(operator.apply(self.gram).mT)
+        return replace(self, given_gram=gram, operators=(*self.operators, operator))
 
     def shifted(self, by: Tensor) -> Rows:
         """The rows with one vector [layer, d_model] added to each."""
-        moved = self.values + by[:, None]
         if not self.wide:
-            return Rows(moved)
-        along = (self.values @ by[..., None]).squeeze(-1)
-        return Rows(moved, self.gram + along[:, None] + along[..., None] + by.square().sum(-1)[:, None, None])
+            return Rows(self.values + by[:, None])
+        along = self.times(by[..., None]).squeeze(-1)
+        gram = self.gram + along[:, None] + along[..., None] + by.square().sum(-1)[:, None, None]
+        if self.operators or self.shift is not None:
+            return Rows(self.values + by[:, None], gram)
+        return Rows(self.source, gram, shift=by)
 
     def at(self, index: Tensor) -> Rows:
         """The rows [layer, chosen] of each layer."""
-        values = torch.take_along_dim(self.values, index[..., None], dim=1)
-        if not self.wide:
-            return Rows(values)
-        chosen = torch.take_along_dim(torch.take_along_dim(self.gram, index[..., None], dim=1), index[:, None], dim=2)
-        return Rows(values, chosen)
+        return self.map(choose(index, self.shape[1]))
 
     @property
     def squares(self) -> Tensor:
         """Squared lengths of the rows [layer, example]."""
         return self.gram.diagonal(dim1=1, dim2=2) if self.wide else self.values.square().sum(-1)
 
+    def times(self, vectors: Tensor) -> Tensor:
+        """Inner products [layer, example, k] of the rows with vectors [layer, d_model, k]."""
+        columns = self.source @ vectors
+        return self._through(columns if self.shift is None else columns + self.shift[:, None] @ vectors)
+
     def combine(self, coefficients: Tensor) -> Tensor:
         """The vectors [layer, d_model] that [layer, example] coefficients make of the rows."""
-        return (self.values.mT @ coefficients[..., None]).squeeze(-1)
+        column = coefficients[..., None]
+        for operator in reversed(self.operators):
+            column = operator.adjoint(column)
+        found = (self.source.mT @ column).squeeze(-1)
+        return found if self.shift is None else found + column.sum(1) * self.shift
 
 
 def products(rows: Tensor) -> Tensor:
@@ -96,12 +131,36 @@ def centre_by(codes: Tensor) -> RowOperator:
         sums = values.new_zeros(values.shape[0], len(counts), values.shape[2]).index_add_(1, codes, values)
         return values - (sums / counts[:, None])[:, codes]
 
-    return centre
+    return RowOperator(centre, centre)
 
 
-def centre(values: Tensor) -> Tensor:
-    """Subtract the mean row."""
+def _less_mean(values: Tensor) -> Tensor:
     return values - values.mean(1, keepdim=True)
+
+
+CENTRE = RowOperator(_less_mean, _less_mean)  # subtract the mean row
+
+
+def choose(index: Tensor, size: int) -> RowOperator:
+    """The rows [layer, chosen] of `size` rows."""
+
+    def apply(values: Tensor) -> Tensor:
+        return torch.take_along_dim(values, index[..., None], dim=1)
+
+    def adjoint(values: Tensor) -> Tensor:
+        found = values.new_zeros(len(values), size, values.shape[2])
+        return found.scatter_add_(1, index[..., None].expand_as(values), values)
+
+    return RowOperator(apply, adjoint)
+
+
+def subtract(first: Tensor, second: Tensor, size: int) -> RowOperator:
+    """The differences [layer, pair] of two selections of `size` rows."""
+    plus, minus = choose(first, size), choose(second, size)
+    return RowOperator(
+        lambda values: plus.apply(values) - minus.apply(values),
+        lambda values: plus.adjoint(values) - minus.adjoint(values),
+    )
 
 
 def in_float64(acts: Activations, device: str, *, centred: bool) -> tuple[Tensor, Tensor]:
@@ -110,5 +169,7 @@ def in_float64(acts: Activations, device: str, *, centred: bool) -> tuple[Tensor
     Centring changes no solution that has a free intercept; it keeps numbers small.
     """
     rows = torch.from_numpy(np.ascontiguousarray(acts)).to(device, torch.float64)
-    shift = rows.mean(0) if centred else torch.zeros_like(rows[0])
+    if not centred:
+        return rows, torch.zeros_like(rows[0])
+    shift = rows.mean(0)
     return rows - shift, shift
