@@ -17,6 +17,8 @@ MIN_SUFFIX = 4
 MAX_SHARING = 32
 # Padding and shortened prefixes that one batch may spend before it is closed.
 MAX_WASTE = 1.10
+# Tokens whose keys and values a batch may hold, in budgets: rows that share a prefix each get a copy of it.
+MAX_HELD = 3
 # Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
 MIN_SAVING = 0.05
 
@@ -158,9 +160,9 @@ class _Size:
         return _Size(prefix, self.groups + other.groups, self.rows + other.rows, longest, self.ideal + other.ideal)
 
     def fits(self, budget: int, max_rows: int | None) -> bool:
-        held = self.rows * self.longest  # keys and values are held for the prefix of every row
+        held = self.rows * self.longest
         wasteful = self.tokens > MAX_WASTE * self.ideal and self.tokens > budget // 8
-        return self.tokens <= budget and held <= 2 * budget and self.rows <= (max_rows or self.rows) and not wasteful
+        return self.tokens <= budget and held <= MAX_HELD * budget and self.rows <= (max_rows or self.rows) and not wasteful
 
 
 def _pack(
