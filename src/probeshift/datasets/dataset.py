@@ -24,14 +24,14 @@ class DatasetSpec:
 
     name: str
     family: str  # dlk, repe, got, truthfulqa, facts, file
-    hub_id: str | None
-    hub_config: str | None
-    hub_revision: str | None
-    source_splits: tuple[str, ...]  # (train, eval) as the source names them; empty when the source has no splits
     grouped: bool
-    answer_types: tuple[str, ...]
     options: str  # how many answers a question has
     licence: str
+    hub_id: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    source_splits: tuple[str, ...] = ()  # (train, eval) as the source names them; empty when the source has no splits
+    answer_types: tuple[str, ...] = ()
     related: tuple[str, ...] = ()  # datasets that share content with this one
     note: str = ""
     eval_only: bool = False

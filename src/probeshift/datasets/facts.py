@@ -201,10 +201,6 @@ def _entry(
     return DatasetSpec(
         name=name,
         family="facts",
-        hub_id=None,
-        hub_config=None,
-        hub_revision=None,
-        source_splits=(),
         grouped=grouped,
         answer_types=answer_types,
         options="2" if grouped else "none",

@@ -48,7 +48,7 @@ class Columns:
 
 
 def load_file(
-    path: Path,
+    path: Path | str,
     *,
     text_column: str,
     label_column: str,
@@ -69,19 +69,20 @@ def load_file(
         UsageError: no such file or column, an unreadable or empty table, empty texts, labels of no two truth values.
     """
     check_split_by(split_by)
+    path = Path(path)
     columns = Columns(text_column, label_column, group_column, split_column)
-    rows = read_table(Path(path))
-    check_columns(Path(path), rows[0], columns.named())
-    texts = texts_of(Path(path), rows, columns.text)
-    labels = truth_labels(Path(path), [row.get(columns.label) for row in rows], columns.label, true_label)
-    groups = groups_of(Path(path), rows, columns.group)
-    spec = _spec(name or name_of(Path(path)), grouped=groups is not None)
-    questions = _questions(texts, labels, groups, _given_splits(Path(path), rows, columns.split))
+    rows = read_table(path)
+    check_columns(path, rows[0], columns.named())
+    texts = texts_of(path, rows, columns.text)
+    labels = truth_labels(path, [row.get(columns.label) for row in rows], columns.label, true_label)
+    groups = groups_of(path, rows, columns.group)
+    spec = _spec(name or name_of(path), grouped=groups is not None)
+    questions = _questions(texts, labels, groups, _given_splits(path, rows, columns.split))
     shares, rule = _shares(questions, columns, split_by)
     statements, dropped = cut(
         spec.name, questions, seed=spec.seed, shares=shares, split_by=split_by, grouped=spec.grouped
     )
-    return finish(spec, statements, source=_source(Path(path)), split_rule=rule, split_by=split_by, dropped=dropped)
+    return finish(spec, statements, source=_source(path), split_rule=rule, split_by=split_by, dropped=dropped)
 
 
 def read_table(path: Path) -> list[Row]:
@@ -290,12 +291,7 @@ def _spec(name: str, *, grouped: bool) -> DatasetSpec:
     return DatasetSpec(
         name=name,
         family="file",
-        hub_id=None,
-        hub_config=None,
-        hub_revision=None,
-        source_splits=(),
         grouped=grouped,
-        answer_types=(),
         options="rows of a group" if grouped else "none",
         licence="your own",
         seed=name,

@@ -131,10 +131,6 @@ def _entry(
     return DatasetSpec(
         name=name,
         family="got",
-        hub_id=None,
-        hub_config=None,
-        hub_revision=None,
-        source_splits=(),
         grouped=paired,
         answer_types=("pos", "neg") if paired else (),
         options="2" if paired else "none",
