@@ -1,4 +1,4 @@
-"""A page of the docs, run as a reader would: its shell and Python blocks in order, in one folder, its outputs compared with what comes out."""
+"""A page of the docs, run as a reader would: its blocks in order, in one folder, its outputs compared with what comes out."""
 
 import contextlib
 import io

@@ -1,7 +1,7 @@
 """The tutorial runs, and says what comes out."""
 
-import pandas as pd
 import pages
+import pandas as pd
 import pytest
 
 PAGE = (pages.DOCS / "tutorial.md").read_text("utf-8")
