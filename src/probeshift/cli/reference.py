@@ -38,10 +38,10 @@ def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _section(name: str, command: Any) -> Iterator[str]:
     yield f"{'#' * min(4, 1 + len(name.split()))} {name}\n"
-    told, _, example = (command.help or "").partition("Example:")
+    told, *examples = (command.help or "").split("Example:")
     yield from (" ".join(part.split()) + "\n" for part in told.split("\n\n") if part.strip())
-    if example:
-        yield f"```bash\n{' '.join(example.split())}\n```\n"
+    if examples:
+        yield "\n".join(("```bash", *(" ".join(example.split()) for example in examples), "```")) + "\n"
     inner = getattr(command, "commands", {})
     if inner:
         yield "\n".join(f"- `{name} {n}`: {c.get_short_help_str(200)}" for n, c in inner.items()) + "\n"
