@@ -158,6 +158,31 @@ def test_one_dataset_is_no_comparison(run, model):
     assert code == 2 and "at least two datasets to train on, got facts_translations" in err
 
 
+def test_the_plan_of_a_comparison_holds_what_it_reads_truthful_qa_too(run, model, tmp_path):
+    for number, stem in enumerate(("sp_en_trans", "neg_sp_en_trans", "cities_cities_conj")):
+        rows = [f"statement {i} of {stem}.,{(i + number) % 2},a{i},b{i}" for i in range(60)]
+        (tmp_path / f"{stem}.csv").write_text("\n".join(["statement,label,city1,city2", *rows]))
+    asked = [{"question": f"q{i}?", "mc1_targets": {f"right {i}": 1, f"wrong {i}": 0}} for i in range(40)]
+    datasets = (
+        "--datasets",
+        "got_sp_en_trans,got_cities_cities_conj",
+        "--data-dir",
+        str(tmp_path),
+        "--dry-run",
+        "--json",
+    )
+
+    def planned():
+        code, out, err = run("crossdata", "compare", "--model", model, *datasets)
+        assert code == 0, err
+        return {(part["dataset"], part["split"]) for part in json.loads(out)["parts"]}
+
+    without = planned()
+    (tmp_path / "TruthfulQA").mkdir()
+    (tmp_path / "TruthfulQA" / "mc_task.json").write_text(json.dumps(asked))
+    assert len(without) == 6 and planned() == without | {("truthful_qa", "test")}
+
+
 def test_an_unknown_method_names_the_nearest_before_anything_is_read(run, model):
     code, _, err = run("crossdata", "compare", "--model", model, "--datasets", ",".join(SETS), "--methods", "dim,pcag")
     assert code == 2 and "method `pcag` not found" in err and "pca-g" in err

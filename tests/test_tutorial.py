@@ -1,8 +1,14 @@
 """The tutorial runs, and says what comes out."""
 
+from collections import Counter
+
+import numpy as np
 import pages
 import pandas as pd
 import pytest
+
+from probeshift.datasets import load_dataset
+from probeshift.metrics import measure
 
 PAGE = (pages.DOCS / "tutorial.md").read_text("utf-8")
 
@@ -13,6 +19,18 @@ def test_every_block_of_the_tutorial_runs_and_prints_what_the_page_says(tmp_path
     drawn = pd.read_csv(tmp_path / "output/comparison/smollm2-135m/accuracy_by_layer.csv")
     # the picture on the page: accuracies of 41 to 94 questions, of which one may fall the other way
     pd.testing.assert_frame_equal(drawn, shown, atol=0.03, rtol=0)
+
+
+def test_counting_countries_without_a_model_is_as_far_below_chance_as_the_page_says():
+    cities = load_dataset("facts_cities_affirmed")
+    counts = Counter()
+    for row in cities.split("train", limit=200):
+        counts[row.text.split(" in ")[-1]] += 1 if row.label else -1
+    scores = np.array([[counts[row.text.split(" in ")[-1]] for row in cities.split("test")]], dtype=float)
+    labels = np.array([row.label for row in cities.split("test")])
+    groups = np.unique([row.group for row in cities.split("test")], return_inverse=True)[1]
+    accuracy = measure(scores, labels, groups, n_resamples=1).accuracy.value[0]
+    assert f"has an accuracy of {accuracy:.2f} on test" in PAGE and accuracy < 0.4
 
 
 OUTPUT = "| layer 13 | 0.70 [0.64, 0.76] | n 94 |\nscores.csv\nend\n"

@@ -72,7 +72,7 @@ def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     """
     settings = _settings(given, data)
     if dry_run:
-        return _print_plan(crossdata.plan(settings, ("train", "selection")), as_json=False)
+        return _print_plan(crossdata.plan(Comparison.open(settings), ("train", "selection")), as_json=False)
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         probes = crossdata.extract(comparison, on_progress=on_progress)
@@ -108,7 +108,7 @@ def evaluate(
     """
     settings = _settings(given, data, continues=True)
     if dry_run:
-        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json=False)
+        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json=False)
     asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
     with progress() as on_progress:
         comparison = Comparison.open(settings)
@@ -166,7 +166,7 @@ def compare(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     """
     settings = _settings(given, data, continues=True, model=CompareSettings, own=("methods",))
     if dry_run:
-        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json)
+        return _print_plan(crossdata.plan(open_study(settings)), as_json)
     _compare(settings, as_json)
 
 
@@ -197,7 +197,7 @@ def run(
     """
     settings = _settings(given, data)
     if dry_run:
-        return _print_plan(crossdata.plan(settings, ("train", "selection", "test")), as_json)
+        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json)
     _run(settings, layers or "all", as_json)
 
 
@@ -256,7 +256,7 @@ def plan(given: dict[str, Any], data: OwnData = None, as_json: AsJson = False) -
 
     Example: probeshift plan --model smollm2-135m --datasets facts_cities,facts_translations
     """
-    _print_plan(crossdata.plan(_settings(given, data), ("train", "selection", "test")), as_json)
+    _print_plan(crossdata.plan(Comparison.open(_settings(given, data))), as_json)
 
 
 def _print_plan(report: dict[str, Any], as_json: bool) -> None:

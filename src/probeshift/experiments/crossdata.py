@@ -248,14 +248,13 @@ def saved_settings(model: str, output_dir: Path | None) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def plan(settings: CrossdataSettings, splits: Sequence[str]) -> dict[str, Any]:
+def plan(comparison: Comparison, splits: Sequence[str] = ("train", "selection", "test")) -> dict[str, Any]:
     """What a comparison will cost, part by part and in all. Loads no weights."""
     import shutil
 
     from probeshift.extraction import estimate, plan_line
     from probeshift.provenance import cache_root
 
-    comparison = Comparison.open(settings)
     layers = comparison.layers()
     jobs = comparison.jobs(splits, layers)
     parts: list[dict[str, Any]] = []
@@ -275,7 +274,7 @@ def plan(settings: CrossdataSettings, splits: Sequence[str]) -> dict[str, Any]:
     cost = estimate(left, comparison.workspace.info, options)
     root = next(p for p in (cache_root(), *cache_root().parents) if p.exists())
     n_train = sum(not d.spec.eval_only for d in comparison.datasets.values())
-    probes = n_train * len(settings.methods) * len(layers)
+    probes = n_train * len(comparison.settings.methods) * len(layers)
     return {
         "model": comparison.workspace.info.name, "layers": list(layers), "dtype": options.dtype, "device": options.device,
         "parts": parts, "bytes": sum(p["bytes"] for p in parts), "bytes_left": sum(p["bytes"] for p in parts if p["tokens_left"]),
