@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
 from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
 from probeshift.metrics.calibration import brier, calibration_error
-from probeshift.metrics.confounding import cramers_v, cross_set_auroc, source_only_auroc
+from probeshift.metrics.confounding import cramers_v, source_only_auroc
 from probeshift.metrics.differences import auroc_draws, holm, mcnemar_p
 from probeshift.metrics.marginal_gains import marginal_gains
 from probeshift.metrics.operating_points import frozen_threshold, rate_above, recall_at_fpr
@@ -74,6 +74,46 @@ def test_recall_without_enough_negatives_is_undefined_and_not_a_number():
     assert recall_at_fpr(scores[~labels], labels[~labels], 0.01).reason == "single_class:negative"
 
 
+def test_rates_of_rows_that_share_a_group_have_the_interval_of_whole_groups():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 25)
+    scores = np.repeat(rng.normal(size=40), 25)  # rows of a group agree, so there are 40 observations and not 1,000
+    alone, together = rate_above(scores, 0.3), rate_above(scores, 0.3, groups)
+    assert alone.value == together.value and (alone.ci_kind, together.ci_kind) == ("clopper_pearson", "bootstrap_questions")
+    low, high = stats.binomtest(round(40 * alone.value), 40).proportion_ci(method="exact")
+    assert (together.low, together.high) == pytest.approx((low, high), abs=0.04)
+    assert alone.high - alone.low < 0.4 * (together.high - together.low)
+    single = rate_above(scores, 0.3, np.arange(1000))  # groups of one row are rows
+    assert (single.low, single.high) == (alone.low, alone.high)
+
+
+def naive_recalls(scores, labels, groups, target, n, seed):
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    for _ in range(n):
+        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        false, true, _ = roc_curve(labels[rows], scores[rows], drop_intermediate=False)
+        yield true[false <= target + 1e-12].max()
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_recall_at_fpr_resamples_whole_groups_with_a_threshold_each(size):
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) < 200
+    groups = np.arange(600) // size
+    scores = rng.normal(size=600 // size).repeat(size) + 1.5 * labels + 0.01 * rng.normal(size=600)
+    found = recall_at_fpr(scores, labels, 0.05, groups if size > 1 else None, seed=1)
+    naive = np.quantile(list(naive_recalls(scores, labels, groups, 0.05, 1000, 2)), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(naive, abs=0.05)
+
+
+def test_recall_of_nothing_is_not_said_to_be_certain():
+    scores = np.concatenate([np.zeros(100), np.linspace(1, 2, 360)])
+    found = recall_at_fpr(scores, np.arange(460) < 100, 0.01)
+    assert found.value == 0.0
+    assert found.high == pytest.approx(stats.binomtest(0, 100).proportion_ci(method="exact").high)
+
+
 # -- calibration
 
 
@@ -126,12 +166,6 @@ def test_association_is_undefined_with_one_source_or_one_class():
     assert cramers_v(np.zeros(10, dtype=int), labels) is None
     assert cramers_v(np.arange(10) % 3, np.ones(10, dtype=bool)) is None
     assert source_only_auroc(np.arange(10) % 3, np.ones(10, dtype=bool)) is None
-
-
-def test_cross_set_auroc_is_the_auroc_of_the_joined_sets_and_undefined_without_one():
-    a, b = np.random.default_rng(0).normal(size=(2, 40))
-    assert cross_set_auroc(a + 1, b) == pytest.approx(roc_auc_score(np.repeat([1, 0], 40), np.concatenate([a + 1, b])))
-    assert cross_set_auroc(a, np.zeros(0)) is None
 
 
 # -- differences

@@ -1,6 +1,6 @@
 """What every mixture's probe scores on every row: the waist between fitting mixtures and reading their results.
 
-scores/rows.parquet          set, part (train, held_out, test), label, group, n_tokens: one line per row
+scores/rows.parquet          set, part (train, held_out, neither, test), label, group, n_tokens: one line per row
 scores/mixtures.json         name, kind, sources, step, draw, rows, and the key of the fit
 scores/scores.safetensors    `scores` and `members` [mixture, row]; `out_of_fold.<mixture>` [repeat, row], NaN where
                                  a row is in no fold; `cross_validated.<mixture>` [repeat, fold]
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float
 
+from probeshift.datasets.splits import ENTITY_JOINT
 from probeshift.errors import StoreError
 from probeshift.provenance import publish
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRAIN, HELD_OUT, TEST = "train", "held_out", "test"
+TRAIN, HELD_OUT, NEITHER, TEST = "train", "held_out", "neither", "test"
 STEP, SUBSET, LEFT_OUT, SIZE_MATCHED = "step", "subset", "left_out", "size_matched"
 WITH_FOLDS = (STEP, LEFT_OUT)  # mixtures whose training rows are also scored by probes that did not see them
 
@@ -69,24 +70,23 @@ class MixtureScores:
         return (chosen if part is None else chosen & self.rows["part"].eq(part)).to_numpy()
 
     def groups(self, rows: np.ndarray) -> np.ndarray | None:
-        """Dense numbers of the groups of the chosen rows; None where any of them stands alone."""
-        if not self.rows["grouped"].to_numpy()[rows].all():
-            return None
-        return np.unique(self.rows["group"].to_numpy()[rows], return_inverse=True)[1].astype(np.int64)
+        """Dense numbers of the groups of the chosen rows; None where every row stands alone."""
+        names, numbers = np.unique(self.rows["group"].to_numpy()[rows], return_inverse=True)
+        return None if len(names) == len(numbers) else numbers.astype(np.int64)
 
     def shares_group(self, index: int) -> np.ndarray:
         """Which rows are about an entity or question that a training row of the mixture is about too."""
-        trained = self.rows.loc[self.members[index], "group"]
-        return self.rows["group"].isin(trained).to_numpy()
+        trained = {e for group in self.rows.loc[self.members[index], "group"] for e in group.split(ENTITY_JOINT)}
+        return np.array([not trained.isdisjoint(group.split(ENTITY_JOINT)) for group in self.rows["group"]], dtype=bool)
 
     def of_step(self, step: int) -> int:
         """The index of a step's mixture."""
         return next(i for i, m in enumerate(self.mixtures) if m.kind == STEP and m.step == step)
 
-    def unseen_negatives(self, index: int) -> np.ndarray:
-        """Scores of a mixture's training negatives by probes that did not see them; empty where there are no folds."""
-        scores = self.out_of_fold.get(self.mixtures[index].name, np.zeros((0, len(self.rows))))[:1]
-        return scores[:, ~self.labels][~np.isnan(scores[:, ~self.labels])]
+    def out_of_fold_scores(self, index: int) -> np.ndarray:
+        """A mixture's training rows scored by probes that did not see them, in the first repeat; NaN elsewhere."""
+        found = self.out_of_fold.get(self.mixtures[index].name)
+        return np.full(len(self.rows), np.nan) if found is None or not len(found) else found[0]
 
     def trained_on(self, sources: Sequence[str]) -> int | None:
         """The index of the mixture of exactly these sources, all their training rows; None when it was not fitted."""
@@ -96,12 +96,13 @@ class MixtureScores:
 
 
 def save_scores(folder: Path, found: MixtureScores) -> None:
-    """Write all of it, the index last."""
+    """Write all of it, the index last; while it is missing nothing older is taken for what the other files hold."""
     from safetensors.numpy import save
 
     tensors = {"scores": found.scores, "members": found.members.astype(np.uint8)}
     tensors |= {f"out_of_fold.{name}": values for name, values in found.out_of_fold.items()}
     tensors |= {f"cross_validated.{name}": values for name, values in found.cross_validated.items()}
+    (folder / "mixtures.json").unlink(missing_ok=True)
     publish(folder / "rows.parquet", found.rows.to_parquet(index=False))
     publish(folder / "scores.safetensors", save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
     publish(folder / "mixtures.json", json.dumps([asdict(m) for m in found.mixtures], indent=1))

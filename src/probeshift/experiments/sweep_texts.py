@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -102,7 +102,7 @@ class _TextReader:
             np.array([s.label for s in statements], dtype=bool),
             f"{found.content_id}:{settings.position}",
             texts=tuple(s.text for s in statements),
-            groups=_groups([s.entity or s.group for s in statements]),
+            groups=_groups((s.entity, s.dataset, s.group) for s in statements),
             n_tokens=found.n_tokens,
         )
 
@@ -154,13 +154,20 @@ def table_of_store(name: str, store: ActivationStore, layer: int, position: str)
         store.labels,
         f"{store.plan['plan_id']}:{layer}:{position}",
         texts=tuple(rows["text"]),
-        groups=_groups([e if isinstance(e, str) else g for e, g in zip(rows["entity"], rows["group"], strict=True)]),
+        groups=_groups(zip(rows["entity"], rows["dataset"], rows["group"], strict=True)),
         n_tokens=tuple(map(int, rows["n_tokens"])),
     )
     check_finite(table, str(store.folder))
     return table
 
 
-def _groups(names: Sequence[Any]) -> tuple[str, ...] | None:
-    """What rows are about, where all of them say it; None and NaN say nothing."""
-    return tuple(names) if all(isinstance(name, str) for name in names) else None
+def _groups(rows: Iterable[tuple[Any, str, Any]]) -> tuple[str, ...] | None:
+    """What rows are about, where all of them say it: (entity, dataset, question) each, None and NaN saying nothing.
+
+    Entities are the same in every dataset; numbers of questions are not.
+    """
+    names = [
+        entity if isinstance(entity, str) else f"{dataset} {question}" if isinstance(question, str) else None
+        for entity, dataset, question in rows
+    ]
+    return None if None in names else tuple(name for name in names if name is not None)

@@ -1,4 +1,4 @@
-"""Does the source of a row give its label away? And the comparison of scores between sets, which is no AUROC of either.
+"""Does the source of a row give its label away?
 
 Source: Cramér 1946, ch. 21 (the association of two nominal variables).
 """
@@ -6,14 +6,12 @@ Source: Cramér 1946, ch. 21 (the association of two nominal variables).
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from probeshift.arrays import Labels
 from probeshift.metrics.ranking import auroc
 
 Sources = Int[np.ndarray, " example"]
-RowScores = Float[np.ndarray, " example"]
-OtherScores = Float[np.ndarray, " other"]  # of the rows of another set
 
 
 def cramers_v(sources: Sources, labels: Labels) -> float | None:
@@ -34,18 +32,6 @@ def source_only_auroc(sources: Sources, labels: Labels) -> float | None:
     shares = (table[:, 1] / table.sum(axis=1))[np.unique(sources, return_inverse=True)[1]]
     value = auroc(shares[None], labels)[0]
     return None if np.isnan(value) else float(value)
-
-
-def cross_set_auroc(positives: RowScores, negatives: OtherScores) -> float | None:
-    """The chance that a positive of one set scores above a negative of another.
-
-    It also measures whatever else differs between the two sets, style first: never a stand-in for a set's own AUROC. None when
-    either is empty.
-    """
-    if not len(positives) or not len(negatives):
-        return None
-    labels = np.arange(len(positives) + len(negatives)) < len(positives)
-    return float(auroc(np.concatenate([positives, negatives])[None], labels)[0])
 
 
 def _counts(sources: Sources, labels: Labels) -> np.ndarray:

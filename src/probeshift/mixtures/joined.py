@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from probeshift.datasets.splits import ENTITY_JOINT
 from probeshift.feature_tables import FeatureTable, join
-from probeshift.mixture_scores import HELD_OUT, TEST, TRAIN
+from probeshift.mixture_scores import HELD_OUT, NEITHER, TEST, TRAIN
 from probeshift.provenance import sha256_json, sha256_text
 
 if TYPE_CHECKING:
@@ -40,14 +41,16 @@ class JoinedRows:
 def join_sets(sources: Sequence[tuple[FeatureTable, float]], tests: Sequence[FeatureTable], *, seed: int) -> JoinedRows:
     """Join sources and tests. Beside each source stands the share of its rows (of its groups) that no probe is trained on.
 
-    The cut of a source depends on its name, rows and the seed only, not on what else is there.
+    A group is on one side of the cut in every source. A row about two entities that fall on different sides is on neither.
 
     Raises:
         UsageError: sets of unequal width.
     """
     import pandas as pd
 
-    parts = [_part_of(table, share, seed) for table, share in sources] + [np.full(len(t.labels), TEST) for t in tests]
+    shares = _share_of_groups(sources)
+    parts = [_part_of(table, share, shares, seed) for table, share in sources]
+    parts += [np.full(len(t.labels), TEST) for t in tests]
     tables = [*(table for table, _ in sources), *tests]
     rows = [
         pd.DataFrame({
@@ -58,21 +61,34 @@ def join_sets(sources: Sequence[tuple[FeatureTable, float]], tests: Sequence[Fea
         for table, part in zip(tables, parts, strict=True)
     ]  # fmt: skip
     contents = [[t.name, t.fingerprint, t.labels.tolist(), list(t.groups or ())] for t in tables]
-    shares = [share for _, share in sources]
-    return JoinedRows(join(tables), pd.concat(rows, ignore_index=True), sha256_json([contents, shares, seed]))
+    cut = [share for _, share in sources]
+    return JoinedRows(join(tables), pd.concat(rows, ignore_index=True), sha256_json([contents, cut, seed]))
 
 
-def _part_of(table: FeatureTable, held_out: float, seed: int) -> np.ndarray:
-    """`train` or `held_out` per row. Groups go by their name, so that a group in several sources is on one side in all of them."""
-    parts = np.full(len(table.labels), TRAIN, dtype=object)
+def _share_of_groups(sources: Sequence[tuple[FeatureTable, float]]) -> dict[str, float]:
+    """The share held out that a group is cut by: the least of the sources it is in, so that none trains on what another tests."""
+    found: dict[str, float] = {}
+    for table, share in sources:
+        for entity in {e for group in table.groups or () for e in group.split(ENTITY_JOINT)}:
+            found[entity] = min(share, found.get(entity, 1.0))
+    return found
+
+
+def _part_of(table: FeatureTable, held_out: float, shares: Mapping[str, float], seed: int) -> np.ndarray:
+    """`train`, `held_out` or `neither` per row; entities go by their name."""
     if table.groups is not None:
-        parts[[int(sha256_text(f"{seed}:{g}")[:12], 16) < held_out * 16**12 for g in table.groups]] = HELD_OUT
-        return parts
+        return np.array([_side(group, shares, seed) for group in table.groups], dtype=object)
+    parts = np.full(len(table.labels), TRAIN, dtype=object)
     generator = np.random.default_rng(int(sha256_text(f"{seed}:{table.name}")[:12], 16))
     for truth in (True, False):  # the same share of each class
         of_class = np.flatnonzero(table.labels == truth)
         parts[generator.permutation(of_class)[: round(held_out * len(of_class))]] = HELD_OUT
     return parts
+
+
+def _side(group: str, shares: Mapping[str, float], seed: int) -> str:
+    sides = {int(sha256_text(f"{seed}:{e}")[:12], 16) < shares[e] * 16**12 for e in group.split(ENTITY_JOINT)}
+    return NEITHER if len(sides) == 2 else HELD_OUT if sides == {True} else TRAIN
 
 
 def _group_names(table: FeatureTable) -> list[str]:

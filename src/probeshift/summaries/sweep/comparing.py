@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probeshift.metrics.differences import holm, mcnemar_p
-from probeshift.metrics.intervals import resample_weights
+from probeshift.metrics.intervals import row_weights
 from probeshift.mixture_scores import MixtureScores
 from probeshift.summaries.paired import bootstrap_p
 from probeshift.summaries.sweep.controls import leave_one_out, marginal, size_matched
@@ -114,11 +114,12 @@ def _detection_gain(found, steps, before: int, after: int, role: SetRole, sets: 
             "reason": "rows_trained_on" if trained else "no_threshold_resolvable",
         }
     hits = [found.scores[found.of_step(s)][rows] > t["score"] for s, t in zip((before, after), at, strict=True)]
-    difference = hits[1].astype(float) - hits[0].astype(float)
-    drawn = resample_weights(len(difference), sets.n_resamples, sets.seed) @ difference / len(difference)
+    difference, groups = hits[1].astype(float) - hits[0].astype(float), found.groups(rows)
+    weights = row_weights(groups, len(difference), sets.n_resamples, sets.seed)
+    drawn = weights @ difference / weights.sum(axis=1)
     return {
-        "measure": f"{name} at {at[0]['target_fpr']:.0%} FPR", "difference": float(difference.mean()),
-        "ci": bounds(drawn), "p": mcnemar_p(*hits), "reason": None if bounds(drawn) else "resamples_all_equal",
+        "measure": f"{name} at {at[0]['target_fpr']:.0%} FPR", "difference": float(difference.mean()), "ci": bounds(drawn),
+        "p": mcnemar_p(*hits) if groups is None else bootstrap_p(drawn), "reason": None if bounds(drawn) else "resamples_all_equal",
     }  # fmt: skip
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from probeshift.metrics.marginal_gains import marginal_gains
 from probeshift.metrics.measurement import measure
-from probeshift.metrics.operating_points import frozen_threshold, rate_above
+from probeshift.metrics.operating_points import frozen_threshold
 from probeshift.mixture_scores import SIZE_MATCHED, MixtureScores
 from probeshift.summaries.sweep.draws import SetDraws, bounds, number
-from probeshift.summaries.sweep.evaluating import SweepSets
+from probeshift.summaries.sweep.evaluating import SweepSets, control_negatives, detection
 
 CHANCE = 0.5  # the value of no mixture at all
 
@@ -75,16 +75,9 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
 
 def _left_out_detection(found: MixtureScores, index: int, of: np.ndarray, sets: SweepSets) -> list[dict[str, Any]]:
     """Detections of a left-out source at thresholds frozen on the control's negatives, or those of the others, out of fold."""
-    role = next((r for r in sets.tests if r.name == sets.control), None)
-    negatives = found.unseen_negatives(index) if role is None else found.scores[index][role.rows(found) & ~found.labels]
-    scores, labels = found.scores[index][of], found.labels[of]
-    rows: list[dict[str, Any]] = []
-    for target in sets.targets:
-        at = frozen_threshold(negatives, target)
-        detected = rate_above(scores[labels], at.value, "single_class:negative") if at.value is not None else at.reached
-        false = rate_above(scores[~labels], at.value, "single_class:positive") if at.value is not None else at.reached
-        rows.append({"target_fpr": target, "detected": asdict(detected), "false_positives": asdict(false)})
-    return rows
+    negatives, groups = control_negatives(found, index, sets)
+    thresholds = [frozen_threshold(negatives, target, groups, seed=sets.seed) for target in sets.targets]
+    return [detection(found.scores[index][of], found.labels[of], found.groups(of), at, sets) for at in thresholds]
 
 
 def marginal(found: MixtureScores, sets: SweepSets, draws: Mapping[str, SetDraws | None]) -> dict[str, Any]:

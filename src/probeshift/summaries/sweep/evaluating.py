@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from probeshift.arrays import Groups
 from probeshift.metrics.calibration import brier, calibration_error
-from probeshift.metrics.confounding import cramers_v, cross_set_auroc, source_only_auroc
+from probeshift.metrics.confounding import cramers_v, source_only_auroc
 from probeshift.metrics.measurement import Measure, measure
 from probeshift.metrics.operating_points import Threshold, frozen_threshold, rate_above, recall_at_fpr
 from probeshift.metrics.ranking import auroc
@@ -47,7 +48,8 @@ def evaluate_step(found: MixtureScores, step: int, sets: SweepSets) -> dict[str,
     """The step's numbers in the fields of the study, and beside them what they leave out; undefined is None with a reason."""
     index = found.of_step(step)
     mixture, members, labels = found.mixtures[index], found.members[index], found.labels
-    thresholds = [frozen_threshold(_control_scores(found, step, sets), target) for target in sets.targets]
+    negatives, groups = control_negatives(found, index, sets)
+    thresholds = [frozen_threshold(negatives, target, groups, seed=sets.seed) for target in sets.targets]
     sources = found.rows["set"].to_numpy()[members]
     _, codes = np.unique(sources, return_inverse=True)
     return {
@@ -85,12 +87,12 @@ def _cross_validation(by_fold: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _control_scores(found: MixtureScores, step: int, sets: SweepSets) -> np.ndarray:
-    """Scores of the negatives that set thresholds; none of them was trained on by the probe that scored it."""
-    if sets.control is not None:
-        role = next(r for r in sets.tests if r.name == sets.control)
-        return found.scores[found.of_step(step)][role.rows(found) & ~found.labels]
-    return found.unseen_negatives(found.of_step(step))
+def control_negatives(found: MixtureScores, index: int, sets: SweepSets) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores and groups of the negatives that set thresholds; none of them was trained on by the probe that scored it."""
+    role = next((r for r in sets.tests if r.name == sets.control), None)
+    scores = found.out_of_fold_scores(index) if role is None else found.scores[index]
+    rows = ~found.labels & (~np.isnan(scores) if role is None else role.rows(found))
+    return scores[rows], found.groups(rows)
 
 
 def _evaluate(
@@ -104,17 +106,18 @@ def _evaluate(
     }  # fmt: skip
     if (rows & found.members[index]).any():
         return {"auroc": None, "auroc_reason": TRAINED_ON, "accuracy": None, "accuracy_reason": TRAINED_ON, **about}
-    measured = measure(scores[None], labels, found.groups(rows), n_resamples=sets.n_resamples, seed=sets.seed)
+    groups = found.groups(rows)
+    measured = measure(scores[None], labels, groups, n_resamples=sets.n_resamples, seed=sets.seed)
     chances = 1 / (1 + np.exp(-scores))
     return {
         **_measured("auroc", measured.auroc),
         **_measured("accuracy", measured.accuracy_row),
         **about,
-        "detection": [_detection(scores, labels, t, role.name == sets.control) for t in thresholds],
-        "recall_at_fpr": [_recall(scores, labels, target, sets) for target in sets.targets],
+        "detection": [detection(scores, labels, groups, t, sets, role.name == sets.control) for t in thresholds],
+        "recall_at_fpr": [_recall(scores, labels, groups, target, sets) for target in sets.targets],
         **_calibration(chances, labels),
         "score_quantiles": dict(zip(map(str, _QUANTILES), np.quantile(chances, _QUANTILES).tolist(), strict=True)),
-        "cross_set_auroc": _cross_set(found, index, scores, labels, sets),
+        "cross_set_auroc": _cross_set(found, index, rows, sets),
         "length_only_auroc": _length_only(found.rows["n_tokens"].to_numpy(dtype=float)[rows], labels),
     }
 
@@ -130,31 +133,34 @@ def _measured(name: str, metric: Measure) -> dict[str, Any]:
     reason = metric.reason[0]
     if reason:
         return {name: None, f"{name}_ci": None, f"{name}_reason": reason}
-    return {name: float(metric.value[0]), f"{name}_ci": [float(metric.low[0]), float(metric.high[0])]}
+    ci = [float(metric.low[0]), float(metric.high[0])]
+    return {name: float(metric.value[0]), f"{name}_ci": ci, f"{name}_ci_kind": metric.ci_kind[0]}
 
 
 def _threshold(found: Threshold) -> dict[str, Any]:
     return {"target_fpr": found.target, "score": found.value, "fpr": asdict(found.reached), "reason": found.reason}
 
 
-def _detection(scores: np.ndarray, labels: np.ndarray, at: Threshold, is_control: bool) -> dict[str, Any]:
-    """Rates on the set's positives and negatives at a threshold frozen elsewhere."""
+def detection(
+    scores: np.ndarray, labels: np.ndarray, groups: Groups | None, at: Threshold, sets: SweepSets, is_control: bool = False
+) -> dict[str, Any]:
+    """Rates on a set's positives and negatives at a threshold frozen elsewhere."""
     if at.value is None:
         return {"target_fpr": at.target, "detected": None, "false_positives": None, "reason": at.reason}
-    false = (
-        {"value": None, "reason": "set_the_threshold"}
-        if is_control
-        else asdict(rate_above(scores[~labels], at.value, "single_class:positive"))
-    )
-    return {
-        "target_fpr": at.target,
-        "detected": asdict(rate_above(scores[labels], at.value, "single_class:negative")),
-        "false_positives": false,
-    }  # fmt: skip
+
+    def rate(rows: np.ndarray, other: str) -> dict[str, Any]:
+        own = None if groups is None else groups[rows]
+        reason = f"single_class:{other}"
+        return asdict(rate_above(scores[rows], at.value, own, no_rows=reason, n_resamples=sets.n_resamples, seed=sets.seed))
+
+    false = {"value": None, "reason": "set_the_threshold"} if is_control else rate(~labels, "positive")
+    return {"target_fpr": at.target, "detected": rate(labels, "negative"), "false_positives": false}
 
 
-def _recall(scores: np.ndarray, labels: np.ndarray, target: float, sets: SweepSets) -> dict[str, Any]:
-    rate = recall_at_fpr(scores, labels, target, n_resamples=sets.n_resamples, seed=sets.seed)
+def _recall(
+    scores: np.ndarray, labels: np.ndarray, groups: Groups | None, target: float, sets: SweepSets
+) -> dict[str, Any]:
+    rate = recall_at_fpr(scores, labels, target, groups, n_resamples=sets.n_resamples, seed=sets.seed)
     return {"fpr": target, **asdict(rate)}
 
 
@@ -162,18 +168,20 @@ def _calibration(chances: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     return {"brier": brier(chances, labels), "calibration_error": calibration_error(chances, labels)}
 
 
-def _cross_set(
-    found: MixtureScores, index: int, scores: np.ndarray, labels: np.ndarray, sets: SweepSets
-) -> dict[str, Any] | None:
-    """For a set of one class: its rows against the other class of the set the sweep begins with."""
-    if labels.any() and not labels.all():
-        return None
+def _cross_set(found: MixtureScores, index: int, rows: np.ndarray, sets: SweepSets) -> dict[str, Any] | None:
+    """For a set of one class: the AUROC of its rows against the other class of the set the sweep begins with.
+
+    It also measures whatever else differs between the two sets, style first: never a stand-in for a set's own AUROC.
+    """
+    own = found.labels[rows]
     home = next((r for r in sets.tests if not r.shifted), None)
-    if home is None or not len(labels):
+    if home is None or not len(own) or (own.any() and not own.all()):
         return None
-    others = found.scores[index][home.rows(found) & (found.labels != labels[0])]
-    value = cross_set_auroc(scores, others) if labels[0] else cross_set_auroc(others, scores)
-    of, against = ("positives", "negatives") if labels[0] else ("negatives", "positives")
-    return (
-        None if value is None else {"value": value, "n": len(others), "of": of, "against": f"{against} of {home.name}"}
-    )
+    others = home.rows(found) & (found.labels != own[0]) & ~found.members[index]
+    if not others.any():
+        return None
+    both = rows | others
+    scores, labels, groups = found.scores[index][None, both], found.labels[both], found.groups(both)
+    joined = measure(scores, labels, groups, n_resamples=sets.n_resamples, seed=sets.seed).auroc
+    of, against = ("positives", "negatives") if own[0] else ("negatives", "positives")
+    return {**_measured("value", joined), "n": len(own), "of": of, "n_against": int(others.sum()), "against": f"{against} of {home.name}"}

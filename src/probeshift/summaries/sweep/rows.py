@@ -27,13 +27,13 @@ def _rows(
         "in_distribution": not found["shifted"], "train_family": "mixture", "test_family": "mixture", "limited": False,
     }  # fmt: skip
     plain = {"n": found["n_samples"], "n_kind": "rows", "threshold_source": "training data"}
-    for metric, chance, kind in (("auroc", 0.5, "bootstrap_rows"), ("accuracy", None, "clopper_pearson")):
+    for metric, chance in (("auroc", 0.5), ("accuracy", None)):
         low, high = found.get(f"{metric}_ci") or (None, None)
         yield {**shared, **plain, "metric": metric, "value": found[metric], "ci_low": low, "ci_high": high, "chance": chance,
-               "ci_kind": kind if low is not None else None, "reason": found.get(f"{metric}_reason")}  # fmt: skip
+               "ci_kind": found.get(f"{metric}_ci_kind"), "reason": found.get(f"{metric}_reason")}  # fmt: skip
     for at in found.get("detection", ()):
         rate = at["detected"] or {}
         yield {**shared, "metric": f"detection_at_fpr_{at['target_fpr']:g}", "value": rate.get("value"), "ci_low": rate.get("low"),
-               "ci_high": rate.get("high"), "ci_kind": "clopper_pearson" if rate.get("low") is not None else None, "n": rate.get("n", 0),
+               "ci_high": rate.get("high"), "ci_kind": rate.get("ci_kind"), "n": rate.get("n", 0),
                "n_kind": "rows", "chance": at["target_fpr"], "reason": rate.get("reason") or at.get("reason"),
                "threshold_source": step["control"]}  # fmt: skip
