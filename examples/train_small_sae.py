@@ -4,6 +4,9 @@
 
 So that the whole path from text to SAE features runs without a download: 4,096 TopK latents on the output of block 14 of
 SmolLM2-135M, on the tokens of the bundled facts, a few minutes on two cores. It is a worked example, not a dictionary of the model.
+An SAE leaves out what its training texts do not show: for other texts, train one on such texts (not those it is tested on):
+
+    python examples/train_small_sae.py --table mine.json --table more.csv --output saes/mine
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch.nn.functional import embedding_bag
 
 import probeshift as ps
 from probeshift.datasets import load_dataset
+from probeshift.datasets.reading import read_rows
 from probeshift.models import StopForward, record_residuals
 from probeshift.provenance import publish
 
@@ -29,6 +33,14 @@ FACTS = (
     "facts_comparisons", "facts_cities_conj", "facts_cities_disj",
 )  # fmt: skip
 AT_ONCE = 32  # texts per forward pass
+MOST_TOKENS = 256  # of a text; more of fewer texts would show the SAE less
+
+
+def texts_of(tables: list[Path]) -> list[str]:
+    """The `text` column of the tables (csv, tsv, json, jsonl or parquet), or the bundled facts; each text once."""
+    if tables:
+        return list(dict.fromkeys(str(row["text"]) for path in tables for row in read_rows(path)))
+    return list(dict.fromkeys(row.text for name in FACTS for row in load_dataset(name).statements))
 
 
 def token_states(model: ps.LanguageModel, texts: list[str], layer: int) -> Tensor:
@@ -40,6 +52,8 @@ def token_states(model: ps.LanguageModel, texts: list[str], layer: int) -> Tenso
             return_tensors="pt",
             padding=True,
             padding_side="right",
+            truncation=True,
+            max_length=MOST_TOKENS,
             return_special_tokens_mask=True,
         )
         own = batch["attention_mask"].bool() & ~batch["special_tokens_mask"].bool()
@@ -111,10 +125,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=512, help="tokens per step")
     parser.add_argument("--texts", type=int, default=4000, help="most texts to read")
+    parser.add_argument(
+        "--table", type=Path, action="append", default=[], help="texts to train on, with a `text` column"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("saes/small"))
     given = parser.parse_args(arguments)
-    texts = list(dict.fromkeys(row.text for name in FACTS for row in load_dataset(name).statements))
+    texts = texts_of(given.table)
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(given.seed)).tolist()
     model = ps.load_model(given.model)
     states = normalised(token_states(model, [texts[i] for i in order[: given.texts]], given.layer))

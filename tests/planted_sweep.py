@@ -3,6 +3,9 @@
 import json
 
 import numpy as np
+import yaml
+
+from probeshift.experiments.sweep_settings import bundled_sweep
 
 SETS = {
     # name: (positives, negatives, which source features are on)
@@ -33,4 +36,20 @@ def write_cache(folder, sets=SETS, *, seed=0, scale=None, strength=2.0, n_featur
     return folder
 
 
-__all__ = ["N_FEATURES", "SETS", "write_cache"]
+def copies(home, **more):
+    """A cache with texts, ten of them copied from the test set into training."""
+    cache = write_cache(home / "cache/layer_40")
+    rng = np.random.default_rng(0)
+    texts = {
+        n: [" ".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 30)) for _ in range(a + b)]
+        for n, (a, b, _) in SETS.items()
+    }
+    texts["train"][:10] = texts["test"][:10]
+    for name, rows in texts.items():
+        (cache / f"{name}_texts.json").write_text(json.dumps(rows))
+    (home / "sweep.yaml").write_text(
+        yaml.safe_dump({**yaml.safe_load(bundled_sweep()), "subsets": False, "size_draws": 0, **more})
+    )
+
+
+__all__ = ["N_FEATURES", "SETS", "copies", "write_cache"]

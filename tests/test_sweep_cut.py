@@ -45,7 +45,9 @@ def test_a_row_about_two_entities_is_held_out_or_trained_on_with_both_or_used_by
 
 
 def test_a_row_shares_an_entity_with_training_when_either_of_its_two_is_there():
-    rows = join_sets([(table("single", CITIES[:2]), 0.0)], [table("pairs", ["city 0 | city 9", "city 8 | city 9"])], seed=0)
+    rows = join_sets(
+        [(table("single", CITIES[:2]), 0.0)], [table("pairs", ["city 0 | city 9", "city 8 | city 9"])], seed=0
+    )
     members = rows.training(["single"])[None]
     found = MixtureScores(rows.rows, (Mixture("m", SUBSET, ("single",)),), np.zeros(members.shape), members, {}, {})
     assert found.shares_group(0).tolist() == [True, True, True, False]

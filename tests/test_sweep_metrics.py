@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+from sklearn.metrics import brier_score_loss, roc_curve
 
 from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
 from probeshift.metrics.calibration import brier, calibration_error
@@ -79,7 +79,10 @@ def test_rates_of_rows_that_share_a_group_have_the_interval_of_whole_groups():
     groups = np.repeat(np.arange(40), 25)
     scores = np.repeat(rng.normal(size=40), 25)  # rows of a group agree, so there are 40 observations and not 1,000
     alone, together = rate_above(scores, 0.3), rate_above(scores, 0.3, groups)
-    assert alone.value == together.value and (alone.ci_kind, together.ci_kind) == ("clopper_pearson", "bootstrap_questions")
+    assert alone.value == together.value and (alone.ci_kind, together.ci_kind) == (
+        "clopper_pearson",
+        "bootstrap_questions",
+    )
     low, high = stats.binomtest(round(40 * alone.value), 40).proportion_ci(method="exact")
     assert (together.low, together.high) == pytest.approx((low, high), abs=0.04)
     assert alone.high - alone.low < 0.4 * (together.high - together.low)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted_sweep import SETS, write_cache
+from planted_sweep import SETS, copies, write_cache
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -243,26 +243,6 @@ def test_length_that_tells_the_label_is_reported_and_length_that_does_not_is_not
     assert not any("more than length" in s for s in comparison(tmp_path)["conclusions"]["may_not"])
 
 
-def copies(home, **more):
-    """A cache with texts, ten of them copied from the test set into training."""
-    cache = write_cache(home / "cache/layer_40")
-    rng = np.random.default_rng(0)
-    texts = {
-        n: [" ".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 30)) for _ in range(a + b)]
-        for n, (a, b, _) in SETS.items()
-    }
-    texts["train"][:10] = texts["test"][:10]
-    for name, rows in texts.items():
-        (cache / f"{name}_texts.json").write_text(json.dumps(rows))
-    import yaml
-
-    from probeshift.experiments.sweep_settings import bundled_sweep
-
-    (home / "sweep.yaml").write_text(
-        yaml.safe_dump({**yaml.safe_load(bundled_sweep()), "subsets": False, "size_draws": 0, **more})
-    )
-
-
 def test_copies_of_test_texts_are_counted_and_can_be_left_out(tmp_path, run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     copies(tmp_path)
@@ -338,53 +318,63 @@ def test_compare_without_a_run_says_what_to_do(tmp_path, run, monkeypatch):
     assert code == 1 and "probeshift sweep run" in err
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"penalty_cc": 1}, "unknown key `penalty_cc`. Nearest: `penalty_c`"),
-        ({"sources": [{"name": "a", "cachee": "train"}]}, "unknown key `sources.0.cachee`. Nearest: `cache`"),
-        ({"sources": [{"name": "a"}]}, "exactly one of cache, store, dataset and table"),
-        (
-            {"steps": [{"name": "base", "add": ["alignment-fakin"]}]},
-            "unknown source `alignment-fakin`. Nearest: `alignment-faking-training`",
-        ),
-        ({"steps": [{"name": "base", "add": ["sycophant"]}]}, "one class only"),
-        ({"steps": []}, "there are no steps"),
-        ({"control": "gold"}, "control `gold` is no test set. Nearest: `gold_106`"),
-        ({"tests": [{"name": "sycophant", "cache": "test"}]}, "two sets are called `sycophant`"),
-        ({"held_out": "much"}, "held_out"),
-    ],
-)
-def test_a_wrong_configuration_is_refused_in_one_sentence(tmp_path, run, monkeypatch, change, said):
+def extraction(home, **of_benchmark):
+    """The planted cache with the study's extraction_config in every labels file."""
+    cache = write_cache(home / "cache/layer_40")
+    for name, (a, b, _) in SETS.items():
+        words = np.load(cache / f"{name}_labels.npy").tolist() if name in ("train", "test") else None
+        held = {"labels": words} if words else json.loads((cache / f"{name}_labels.json").read_text())
+        config = {"model": "gemma", "dtype": "bfloat16", "max_length": 2048, "elapsed_seconds": a + b}
+        held["extraction_config"] = {**config, **(of_benchmark if name == "benchmark" else {})}
+        (cache / f"{name}_labels.json").write_text(json.dumps(held))
+    return cache
+
+
+def parity(home):
+    return {row["set"]: row["same"] for row in comparison(home)["extraction"]}
+
+
+def test_sets_that_were_not_extracted_alike_are_reported_before_any_claim(tmp_path, run, monkeypatch, finished):
+    assert set(parity(finished).values()) == {None}  # nothing is on record, which is not called alike
+    assert any("nothing is on record" in s for s in comparison(finished)["conclusions"]["may_not"])
     monkeypatch.chdir(tmp_path)
-    copies(tmp_path, **change)
-    code, _, err = run("run", "--config", "sweep.yaml")
-    assert (code, said in err) == (2, True), err
+    extraction(tmp_path)
+    assert run("run", "--steps", "0")[0] == 0
+    assert set(parity(tmp_path).values()) == {True}
+    extraction(tmp_path, max_length=512)
+    assert run("run", "--steps", "0")[0] == 0
+    assert [name for name, same in parity(tmp_path).items() if not same] == ["benchmark"]
+    first = comparison(tmp_path)["conclusions"]["may_not"][0]
+    assert first.startswith("Anything about benchmark") and "max_length (2048 and 512)" in first
 
 
-@pytest.mark.parametrize(
-    ("args", "code", "said"),
-    [
-        (("run", "--config", "nowhere.yaml"), 2, "nowhere.yaml does not exist"),
-        (("run", "--steps", "7"), 2, "step 7 does not exist"),
-        (("run", "--steps", "one"), 2, "whole numbers"),
-        (("run", "0"), 2, "not an option"),
-        (("run", "--cache", "elsewhere"), 4, "elsewhere/train_activations.npy is missing"),
-    ],
-)
-def test_a_wrong_command_is_refused_in_one_sentence(tmp_path, run, monkeypatch, args, code, said):
-    monkeypatch.chdir(tmp_path)
-    write_cache(tmp_path / "cache/layer_40")
-    found, _, err = run(*args)
-    assert found == code and said in err
-
-
-def test_sets_of_unequal_width_stop_the_run_and_lose_nothing(tmp_path, run, monkeypatch):
+@pytest.mark.parametrize(("off", "same"), [(0.001, True), (0.2, False)])
+def test_reference_prompts_with_other_features_tell_another_extraction(tmp_path, run, monkeypatch, off, same):
     monkeypatch.chdir(tmp_path)
     cache = write_cache(tmp_path / "cache/layer_40")
+    reference = np.random.default_rng(0).random((8, 160), dtype=np.float32)
+    for name in SETS:
+        np.save(cache / f"{name}_reference.npy", reference * (1 + off if name == "sycophant" else 1))
     assert run("run", "--steps", "0")[0] == 0
-    kept = {p.name: p.read_bytes() for p in (tmp_path / FOLDER).glob("step_*")}
-    np.save(cache / "benchmark_activations.npy", np.ones((180, 7), dtype=np.float32))
-    code, _, err = run("run")
-    assert code == 2 and "`benchmark` has 7 features" in err
-    assert {p.name: p.read_bytes() for p in (tmp_path / FOLDER).glob("step_*")} == kept
+    assert parity(tmp_path)["sycophant"] is same
+    assert parity(tmp_path)["benchmark"] is True
+
+
+def test_the_report_shows_what_stands_for_the_auroc_of_a_set_of_one_class(finished):
+    text = (finished / FOLDER / "report.txt").read_text()
+    table = text.split("Sets of one class: ")[1].split("\n\n")[0]
+    crossed = step(finished, 0)["evaluation"]["sycophant"]["cross_set_auroc"]
+    assert crossed["n"] == 8 and crossed["n_against"] == 55
+    assert f"{crossed['value']:.3f} [{crossed['value_ci'][0]:.3f}, {crossed['value_ci'][1]:.3f}]" in table
+    assert not any(line.startswith("benchmark") for line in table.splitlines())
+    scores = load_scores(finished / FOLDER / "scores")
+    rows = scores.where("sycophant", "held_out") | (scores.where("gold_106") & ~scores.labels)
+    oracle = roc_auc_score(scores.labels[rows], scores.scores[scores.of_step(0)][rows])
+    assert crossed["value"] == pytest.approx(oracle)
+
+
+def test_the_report_has_the_accuracy_of_every_set_that_has_one(finished):
+    text = (
+        (finished / FOLDER / "report.txt").read_text().split("Accuracy at a probability of a half")[1].split("\n\n")[0]
+    )
+    assert f"{step(finished, 3)['evaluation']['gold_106']['accuracy']:.3f}" in text

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from probeshift.probes import standardised
+from probeshift.probes import newton_cg, standardised
 from probeshift.probes.newton_cg import GRADIENT
 from probeshift.probes.standardised import solve_standardised
 
@@ -82,3 +82,37 @@ def test_a_gradient_that_is_not_small_is_not_called_converged(monkeypatch):
     monkeypatch.setattr("probeshift.probes.newton_cg.MAX_STEPS", 2)
     found = solve_standardised(values, labels, np.ones((1, len(values)), dtype=bool), penalty_c=10.0)
     assert found.gradients[0] > GRADIENT and not found.converged[0]
+
+
+def test_threads_change_no_bit(monkeypatch):
+    values, labels = rows_like_sae_features()
+    monkeypatch.setattr(standardised, "FACTORED", 0)
+    alone = solve_standardised(sparse.csr_array(values), labels, selections(len(values)))
+    monkeypatch.setattr(newton_cg, "THREADED", 0)
+    monkeypatch.setattr(newton_cg, "n_threads", lambda: 3)
+    together = solve_standardised(sparse.csr_array(values), labels, selections(len(values)))
+    np.testing.assert_array_equal(together.directions, alone.directions)
+
+
+def correlated_rows(n=400, d=900, seed=3):
+    """A few directions hold nearly all of the rows, as with features that fire together."""
+    rng = np.random.default_rng(seed)
+    strong = rng.normal(size=(n, 12)) @ rng.normal(size=(12, d)) * 8
+    values = strong + rng.normal(size=(n, d))
+    return values, values[:, :3].sum(1) + 10 * rng.normal(size=n) > 0
+
+
+@pytest.mark.parametrize("d", [3, 900])
+def test_leading_directions_save_products_and_change_no_probe(d, monkeypatch):
+    values, labels = correlated_rows(d=d)
+    members, found, products = selections(len(values))[:4], {}, {}
+    monkeypatch.setattr(standardised, "FACTORED", 0)
+    plain = newton_cg.product
+    for number in (1, 32):
+        counted = []
+        monkeypatch.setattr(newton_cg, "product", lambda v, x, counted=counted: counted.append(1) or plain(v, x))
+        monkeypatch.setattr(newton_cg, "LEADING", number)
+        found[number], products[number] = solve_standardised(values, labels, members, penalty_c=10.0), len(counted)
+    assert found[1].converged.all() and found[32].converged.all()
+    np.testing.assert_allclose(found[32].directions, found[1].directions, atol=1e-7)
+    assert d < 900 or products[32] < 0.6 * products[1]

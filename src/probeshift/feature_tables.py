@@ -3,6 +3,7 @@
     {name}_activations.npy     [example, feature] floats, one pooled row per text
     {name}_labels.json         {"labels": [...]} or a plain list; or {name}_labels.npy
     {name}_texts.json          optional: {"texts": [...]} or a plain list, for finding near-duplicates
+    {name}_reference.npy       optional: [prompt, feature] rows of the same few prompts, made in the same pass as the set
 
 Arrays are memory-mapped and never unpickled.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class FeatureTable:
 
     `values` is [example, feature], a memory map, an array or a sparse array. `fingerprint` is equal for equal contents. `groups`
     names rows that belong together (None: every row stands alone); `texts` are the rows' texts where they are known; `n_tokens`
-    their lengths.
+    their lengths. `made_with` says how the rows were extracted (model, layer, dtype, ...), None where nothing does; `reference`
+    [prompt, feature] are rows of prompts that every set has read; `sae_fit` says how an SAE fits the set's texts.
     """
 
     name: str
@@ -46,6 +48,9 @@ class FeatureTable:
     texts: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     n_tokens: tuple[int, ...] | None = None
+    made_with: Mapping[str, Any] | None = None
+    reference: Float[np.ndarray, "prompt feature"] | None = None
+    sae_fit: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.labels):
@@ -67,12 +72,12 @@ class FeatureTable:
 
     def only(self, rows: np.ndarray) -> FeatureTable:
         """Some of the rows, by index."""
-        per_row = {
+        per_row: dict[str, Any] = {
             what: None if given is None else tuple(given[i] for i in rows)
             for what, given in (("texts", self.texts), ("groups", self.groups), ("n_tokens", self.n_tokens))
         }
         chosen = sha256_json([self.fingerprint, [int(i) for i in rows]])
-        return FeatureTable(self.name, self.values[rows], self.labels[rows], chosen, **per_row)
+        return replace(self, values=self.values[rows], labels=self.labels[rows], fingerprint=chosen, **per_row)
 
 
 def read_cache(
@@ -86,18 +91,15 @@ def read_cache(
         StoreError: a file that is not a plain array.
     """
     path = folder / f"{stem}_activations.npy"
-    values = _map(path, stem)
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
-        raise UsageError(
-            f"{path} holds {values.dtype} of shape {values.shape}; numbers of shape (texts, features) are needed."
-        )
+    values = _plain_rows(path, stem)
     words, source, about = _label_words(folder, stem)
     truths = label_truths(words, where=str(source), also=labels)
     texts_path = folder / f"{stem}_texts.json"
     texts = read_texts(texts_path) if texts_path.exists() else None
+    reference = folder / f"{stem}_reference.npy"
     table = FeatureTable(
-        name or stem, values, truths, sha256_file(path), texts,
-        n_tokens=about.get("token_counts"),
+        name or stem, values, truths, sha256_file(path), texts, **about,
+        reference=np.array(_plain_rows(reference, stem)) if reference.exists() else None,
     )  # fmt: skip
     check_finite(table, str(path))
     return table
@@ -114,7 +116,16 @@ def read_texts(path: Path) -> tuple[str, ...]:
         raise MissingError(
             f"{path} is missing. Write the texts of the rows there as a json list, or leave `texts:` out."
         )
-    return tuple(map(str, _plain_list(path, "texts")))
+    return tuple(map(str, _list_in(_read_json(path), path, "texts")))
+
+
+def _plain_rows(path: Path, stem: str) -> np.ndarray:
+    values = _map(path, stem)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{path} holds {values.dtype} of shape {values.shape}; numbers of shape (texts, features) are needed."
+        )
+    return values
 
 
 def _map(path: Path, stem: str) -> np.ndarray:
@@ -137,11 +148,17 @@ def _map(path: Path, stem: str) -> np.ndarray:
 
 
 def _label_words(folder: Path, stem: str) -> tuple[Sequence[Any], Path, dict[str, Any]]:
-    """The labels as written, their file, and what else the file says per row."""
+    """The labels as written, their file, and what else the file says: token counts and how the rows were extracted."""
     as_json, as_npy = folder / f"{stem}_labels.json", folder / f"{stem}_labels.npy"
     if as_json.exists():
-        counts = _read_json(as_json).get("token_counts") if isinstance(_read_json(as_json), dict) else None
-        return _plain_list(as_json, "labels"), as_json, {"token_counts": None if counts is None else tuple(counts)}
+        held = _read_json(as_json)
+        counts = _list_in(held, as_json, "token_counts") if isinstance(held, dict) and "token_counts" in held else None
+        made_with = held.get("extraction_config") if isinstance(held, dict) else None
+        about = {
+            "n_tokens": None if counts is None else tuple(counts),
+            "made_with": made_with if isinstance(made_with, dict) else None,
+        }
+        return _list_in(held, as_json, "labels"), as_json, about
     if as_npy.exists():
         return _map(as_npy, stem).ravel().tolist(), as_npy, {}
     raise MissingError(
@@ -150,9 +167,8 @@ def _label_words(folder: Path, stem: str) -> tuple[Sequence[Any], Path, dict[str
     )
 
 
-def _plain_list(path: Path, key: str) -> list[Any]:
-    value = _read_json(path)
-    found = value.get(key) if isinstance(value, dict) else value
+def _list_in(held: Any, path: Path, key: str) -> list[Any]:
+    found = held.get(key) if isinstance(held, dict) else held
     if not isinstance(found, list):
         raise UsageError(f'{path} holds no list of {key}. Write {{"{key}": [...]}}.')
     return found
@@ -197,7 +213,17 @@ def stacked(tables: Sequence[FeatureTable]) -> FeatureTable:
         texts=all_of([table.texts for table in tables]),
         groups=all_of([table.groups for table in tables]),
         n_tokens=all_of([table.n_tokens for table in tables]),
+        made_with=_shared(all_of([None if t.made_with is None else (t.made_with,) for t in tables])),
     )
+
+
+def _shared(made_with: Sequence[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    """How the parts of a set were extracted, "several" where they differ."""
+    if made_with is None:
+        return None
+    keys = dict.fromkeys(key for part in made_with for key in part)
+    return {key: first if all(p.get(key) == first for p in made_with) else "several"
+            for key in keys for first in [made_with[0].get(key)]}  # fmt: skip
 
 
 def join(tables: Sequence[FeatureTable]) -> Any:

@@ -116,4 +116,5 @@ def _show(found: dict[str, Any], folder: Path, as_json: bool) -> None:
         print(note)
     for path in (*pages.paths, text):
         print(path)
-    say(f"{len(found['step_values'])} steps compared")
+    n_steps = len(found["step_values"])
+    say(f"{n_steps} step{'s' * (n_steps != 1)} compared")

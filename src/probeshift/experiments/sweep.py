@@ -31,6 +31,7 @@ from probeshift.summaries.sweep import (
     conclude,
     duplicates_across,
     evaluate_step,
+    extraction_by_set,
     result_rows,
 )
 
@@ -90,12 +91,11 @@ def finished(settings: SweepSettings) -> dict[str, Any] | None:
 
     For sets that cannot change under their name, as activation stores in the cache.
     """
-    manifest, comparison = settings.output_dir / "manifest.json", settings.output_dir / "comparison.json"
-    if not (
-        manifest.exists() and comparison.exists() and json.loads(manifest.read_text()).get("key") == _key(settings)
-    ):
+    try:
+        made = _read(settings.output_dir / "manifest.json").get("key")
+        return _read(settings.output_dir / "comparison.json") if made == _key(settings) else None
+    except StoreError:
         return None
-    return json.loads(comparison.read_text())
 
 
 def _key(settings: SweepSettings) -> str:
@@ -125,10 +125,16 @@ def _join(settings: SweepSettings, inputs: SweepInputs) -> JoinedRows:
 
 
 def _describe_sources(settings: SweepSettings, inputs: SweepInputs) -> dict[str, Any]:
-    """Near-duplicates of test texts among training texts; found before anything is left out."""
+    """How sets were extracted, and near-duplicates of test texts among training texts; found before anything is left out."""
     train = {t.name: t.texts for t in inputs.sources}
     tests = {t.name: t.texts for t in inputs.tests}
-    return {"duplicates": duplicates_across(train, tests), "duplicates_removed": settings.remove_near_duplicates}
+    every = (*inputs.sources, *inputs.tests)
+    return {
+        "extraction": extraction_by_set({t.name: t.made_with for t in every}, {t.name: t.reference for t in every}),
+        "sae_fit": {t.name: t.sae_fit for t in every if t.sae_fit},
+        "duplicates": duplicates_across(train, tests),
+        "duplicates_removed": settings.remove_near_duplicates,
+    }
 
 
 def _leaking(sources: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -145,7 +151,8 @@ def _about(settings: SweepSettings, data: JoinedRows, sources: Mapping[str, Any]
         include={"title", "model", "layer", "position", "seed", "n_resamples", "control", "fpr", "penalty_c"},
     )
     activity = activity_by_source(data.values, data.rows["set"].tolist())
-    return {**plain, "tests": _roles(settings, data), "activity": activity, **sources}
+    parts = {str(name): of["part"].value_counts().to_dict() for name, of in data.rows.groupby("set", sort=False)}
+    return {**plain, "tests": _roles(settings, data), "activity": activity, "parts": parts, **sources}
 
 
 def _roles(settings: SweepSettings, data: JoinedRows) -> list[dict[str, Any]]:
@@ -159,6 +166,8 @@ def _roles(settings: SweepSettings, data: JoinedRows) -> list[dict[str, Any]]:
             continue
         roles.append({"name": source.name, "part": HELD_OUT if HELD_OUT in parts else TRAIN,
                       "shifted": not first or (has_home and number > 0)})  # fmt: skip
+    if not roles:
+        raise UsageError("nothing would be tested: give `tests`, or let `held_out` be above 0.")
     return roles
 
 
@@ -172,7 +181,7 @@ def _write_steps(
     on_progress: Progress | None,
 ) -> None:  # fmt: skip
     """step_{k}_{name}.json and step_{k}_probe.pkl of every step that is there."""
-    sets = _sets(json.loads((settings.output_dir / "sweep.json").read_text()))
+    sets = _sets(_read(settings.output_dir / "sweep.json"))
     steps = [(s, f) for s, f in zip(chosen, fits, strict=True) if s.mixture.kind == STEP and s.mixture.step is not None]
     for done, (selection, fit) in enumerate(steps):
         number = selection.mixture.step or 0
@@ -190,16 +199,17 @@ def read_steps(folder: Path, scores: MixtureScores) -> dict[int, dict[str, Any]]
     Raises:
         StoreError: one is missing or is not JSON.
     """
-    steps = {}
-    for number in scores.steps:
-        path = folder / f"step_{number}_{scores.mixtures[scores.of_step(number)].name}.json"
-        try:
-            steps[number] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}). Run `probeshift sweep run` again: what is fitted is kept."
-            ) from error
-    return steps
+    names = {number: scores.mixtures[scores.of_step(number)].name for number in scores.steps}
+    return {number: _read(folder / f"step_{number}_{name}.json") for number, name in names.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}). Run `probeshift sweep run` again: what is fitted is kept."
+        ) from error
 
 
 def compare(folder: Path) -> dict[str, Any]:
@@ -211,7 +221,7 @@ def compare(folder: Path) -> dict[str, Any]:
     import pandas as pd
 
     scores = load_scores(folder / "scores")
-    about = json.loads((folder / "sweep.json").read_text())
+    about = _read(folder / "sweep.json")
     steps = read_steps(folder, scores)
     comparison = compare_steps(scores, steps, _sets(about))
     found = {**about, "step_values": list(steps.values()), **comparison}

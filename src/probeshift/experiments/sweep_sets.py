@@ -35,8 +35,8 @@ def read_sets(settings: SweepSettings, on_progress: Progress | None = None) -> S
     """
     with text_reader(settings, on_progress) as read_text:
         tables = [_read(one, settings, read_text) for one in (*settings.sources, *settings.tests)]
-    sources = _with_duplicate_groups(tables[: len(settings.sources)])
-    return SweepInputs(tuple(sources), tuple(tables[len(settings.sources) :]))
+    tables, n = _with_duplicate_groups(tables), len(settings.sources)
+    return SweepInputs(tuple(tables[:n]), tuple(tables[n:]))
 
 
 def _read(one: SetSettings, settings: SweepSettings, read_text: Callable[[SetSettings], FeatureTable]) -> FeatureTable:
@@ -57,7 +57,7 @@ def _from_store(name: str, folders: Path | tuple[Path, ...], settings: SweepSett
 
 
 def _with_duplicate_groups(tables: Sequence[FeatureTable]) -> list[FeatureTable]:
-    """Sources whose texts are known and that have no groups: near-duplicates, also across sources, become one group."""
+    """Sets whose texts are known and that have no groups: near-duplicates, also across sets, become one group."""
     chosen = [t for t in tables if t.texts is not None and t.groups is None]
     texts = [text for table in chosen for text in table.texts or ()]
     pairs = near_duplicates(texts)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from probeshift.errors import UsageError, nearest
 from probeshift.experiments.config_file import checked_config
 from probeshift.experiments.inputs import Settings
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SetSettings(Settings):
@@ -30,7 +33,7 @@ class SetSettings(Settings):
     """Rows of the table to take: those whose columns hold these values."""
     texts: Path | None = None
     """Texts of the rows of a cache or store, as a json list, for finding near-duplicates."""
-    limit: int | None = None
+    limit: int | None = Field(default=None, ge=1)
     """Most questions of a dataset."""
 
     @model_validator(mode="after")
@@ -48,7 +51,7 @@ class SetSettings(Settings):
 class SourceSettings(SetSettings):
     """A set probes are trained on."""
 
-    held_out: float | None = None
+    held_out: Share | None = None
     """Share of its rows that no probe is trained on and all are tested on; without it the sweep's."""
 
 
@@ -62,8 +65,8 @@ class TestSettings(SetSettings):
 class StepSettings(Settings):
     """A step: the sources it adds to those before it."""
 
-    name: str
-    """Names the step's files."""
+    name: str = Field(pattern=r"^[\w-]+$")
+    """Names the step's files: letters, digits, _ and -."""
     add: tuple[str, ...]
     """Sources added."""
 
@@ -79,7 +82,7 @@ class SweepSettings(Settings):
     """Folder that holds the tables, and dataset files in their published layouts (also: PROBESHIFT_DATA)."""
     model: str | None = None
     """Model of the activations: a label for cached ones; datasets and tables are read with it."""
-    layer: int | None = None
+    layer: int | None = Field(default=None, ge=0)
     """Layer (0-based block whose output is read)."""
     position: str = "last"
     """Token position or pooling; of SAE features max, mean, last or fraction_active."""
@@ -87,32 +90,32 @@ class SweepSettings(Settings):
     """Folder of a sparse autoencoder: texts become its features instead of raw activations."""
     allow_misfit: bool = False
     """Go on with an SAE that does not fit the activations."""
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     """Cut longer texts from the left (counted); without it they are refused."""
     sources: tuple[SourceSettings, ...]
     tests: tuple[TestSettings, ...] = ()
     steps: tuple[StepSettings, ...]
     labels: dict[str, bool] = Field(default_factory=dict)
     """What labels mean beside the shipped map: 1 the behaviour, 0 not."""
-    held_out: float = 0.2
+    held_out: Share = 0.2
     """Share of a source's rows that no probe is trained on."""
     control: str | None = None
     """Test set whose negatives freeze thresholds; without it the step's own training negatives, scored out of fold."""
-    penalty_c: float = 10.0
+    penalty_c: float = Field(default=10.0, gt=0)
     """scikit-learn's C: larger is weaker regularisation."""
-    folds: int = 5
+    folds: int = Field(default=5, ge=2)
     """Folds of cross-validation."""
-    repeats: int = 3
+    repeats: int = Field(default=3, ge=1)
     """How often folds are drawn anew."""
     subsets: bool = True
     """Also fit every subset of sources (of all but one, above six sources)."""
-    size_draws: int = 3
+    size_draws: int = Field(default=3, ge=0)
     """Draws of size-matched mixtures per step; 0 for none."""
     remove_near_duplicates: bool = False
     """Leave out training rows that nearly repeat a test text."""
-    fpr: tuple[float, ...] = (0.01, 0.05)
+    fpr: tuple[Rate, ...] = Field(default=(0.01, 0.05), min_length=1)
     """Target false positive rates."""
-    n_resamples: int = 1000
+    n_resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""
     seed: int = 42
     """Seed of everything random: cuts, folds, draws, resamples."""
@@ -121,30 +124,34 @@ class SweepSettings(Settings):
 
     @model_validator(mode="after")
     def _names_fit(self) -> SweepSettings:
-        names = [s.name for s in (*self.sources, *self.tests)]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two sets are called `{name}`")
+        sources, tests = [s.name for s in self.sources], [t.name for t in self.tests]
+        if not self.steps:
+            raise ValueError("there are no steps")
+        _each_once([*sources, *tests], "two sets are called `{}`")
+        _each_once([step.name for step in self.steps], "two steps are called `{}`")
+        _each_once([name for step in self.steps for name in step.add], "two steps add `{}`")
+        for step in self.steps:
+            if not step.add:
+                raise ValueError(f"step `{step.name}` adds no source. {nearest('', sources)}")
+            for name in step.add:
+                if name not in sources:
+                    raise ValueError(f"step `{step.name}` adds the unknown source `{name}`. {nearest(name, sources)}")
+        if self.control is not None and self.control not in tests:
+            raise ValueError(f"control `{self.control}` is no test set. {nearest(self.control, tests)}")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_have_a_reader(self) -> SweepSettings:
         texts = [s.name for s in (*self.sources, *self.tests) if s.dataset or s.table]
         if texts and (self.model is None or (self.layer is None and self.sae is None)):
             raise ValueError(f"set `{texts[0]}` holds texts: `model` and `layer` (or `sae`) say what reads them")
-        if not self.steps:
-            raise ValueError("there are no steps")
-        added: list[str] = []
-        for step in self.steps:
-            for name in step.add:
-                if name not in [s.name for s in self.sources]:
-                    raise ValueError(
-                        f"step `{step.name}` adds the unknown source `{name}`. {nearest(name, [s.name for s in self.sources])}"
-                    )
-                if name in added:
-                    raise ValueError(f"step `{step.name}` adds `{name}` a second time")
-                added.append(name)
-        if self.control is not None and self.control not in [t.name for t in self.tests]:
-            raise ValueError(
-                f"control `{self.control}` is no test set. {nearest(self.control, [t.name for t in self.tests])}"
-            )
         return self
+
+
+def _each_once(names: list[str], complaint: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(complaint.format(name))
 
 
 def read_sweep(path: Path | None, **given: Any) -> SweepSettings:

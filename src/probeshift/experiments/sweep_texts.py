@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,13 @@ class _TextReader:
             texts=tuple(s.text for s in statements),
             groups=_groups((s.entity, s.dataset, s.group) for s in statements),
             n_tokens=found.n_tokens,
+            made_with={
+                "model": space.info.name,
+                "layer": layer,
+                "position": settings.position,
+                "sae": encoder.fingerprint,
+            },
+            sae_fit=asdict(found.check),
         )
 
 
@@ -156,6 +163,7 @@ def table_of_store(name: str, store: ActivationStore, layer: int, position: str)
         texts=tuple(rows["text"]),
         groups=_groups(zip(rows["entity"], rows["dataset"], rows["group"], strict=True)),
         n_tokens=tuple(map(int, rows["n_tokens"])),
+        made_with={**store.space, "dtype": store.dtype, "layer": layer, "position": position},
     )
     check_finite(table, str(store.folder))
     return table

@@ -63,9 +63,7 @@ def rate_above(
     rows = lay_out(np.zeros(len(scores), dtype=bool), groups if shared else None)
     weights = resample_weights(rows.n_questions, n_resamples if shared else 0, seed)
     found = row_accuracy((scores > threshold).astype(np.float64)[None], rows, weights)
-    return Rate(
-        float(found.value[0]), float(found.low[0]), float(found.high[0]), len(scores), ci_kind=found.ci_kind[0]
-    )
+    return Rate(float(found.value[0]), float(found.low[0]), float(found.high[0]), len(scores), ci_kind=found.ci_kind[0])
 
 
 def frozen_threshold(negatives: RowScores, target: float, groups: Groups | None = None, *, seed: int = 0) -> Threshold:
@@ -105,7 +103,9 @@ def recall_at_fpr(
     drawn = _resampled_recalls(positives, negatives, weights[:, labels], weights[:, ~labels], target)
     low, high = np.quantile(drawn, [TAIL, 1 - TAIL]) if len(drawn) else (1.0, 0.0)
     assert given.low is not None and given.high is not None
-    return Rate(given.value, min(float(low), given.low), max(float(high), given.high), len(positives), ci_kind=RESAMPLED)
+    return Rate(
+        given.value, min(float(low), given.low), max(float(high), given.high), len(positives), ci_kind=RESAMPLED
+    )
 
 
 def _resampled_recalls(positives, negatives, of_positives, of_negatives, target) -> np.ndarray:

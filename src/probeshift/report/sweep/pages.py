@@ -39,7 +39,7 @@ def _drawn(found: Mapping[str, Any], folder: Path) -> list[Path]:
     paths, stamp = [folder / f"{name}.png" for name in _FIGURES], folder / "figures.json"
     key = {"numbers": sha256_text(json.dumps(found, sort_keys=True)), "drawing": DRAWING}
     there = all(path.exists() and path.with_suffix(".csv").exists() for path in paths)
-    if there and stamp.exists() and json.loads(stamp.read_text()) == key:
+    if there and stamp.exists() and stamp.read_text() == json.dumps(key):
         return paths
     for path, draw in zip(paths, _FIGURES.values(), strict=True):
         figure, table = draw(found)

@@ -15,6 +15,9 @@ def sweep_tables(found: Mapping[str, Any]) -> Iterator[Table]:
     yield _sources_table(found)
     yield _training_table(found)
     yield _auroc_table(found)
+    yield _accuracy_table(found)
+    if _of_one_class(found):
+        yield _one_class_table(found)
     for number in range(len(found["fpr"])):
         yield _detection_table(found, number)
     for number in range(len(found["fpr"])):
@@ -42,23 +45,34 @@ def _sources_table(found: Mapping[str, Any]) -> Table:
     for row in found["duplicates"]:
         n = row["n_train_rows"]
         copies.setdefault(row["source"], []).append("not known" if n is None else f"{n} with {row['test']}")
+    extracted = {row["set"]: row for row in found["extraction"]}
     rows = [
-        (a["set"], f"{a['n_rows']:,}", f"{a['active_per_row']:,.0f}", f"{a['share_active']:.1%}",
-         f"{a['mean_size']:.3g}", f"{a['largest']:.3g}",
-         ", ".join(a["mismatch"]).replace("_", " ") or "no", "; ".join(dict.fromkeys(copies.get(a["set"], [_NONE]))))
-        for a in found["activity"]
+        (a["set"], _cut(found["parts"][a["set"]]), f"{a['active_per_row']:,.0f}", f"{a['share_active']:.1%}",
+         f"{a['mean_size']:.3g}", f"{a['largest']:.3g}", ", ".join(a["mismatch"]).replace("_", " ") or "no",
+         _extracted(extracted[a["set"]], number == 0), "; ".join(dict.fromkeys(copies.get(a["set"], [_NONE]))))
+        for number, a in enumerate(found["activity"])
     ]  # fmt: skip
     columns = (
-        "set",
-        "rows",
-        "active features",
-        "share",
-        "mean size",
-        "largest",
-        "over 3x from first",
-        "near-copies in training",
-    )
+        "set", "rows: train + held out", "active features", "share", "mean size", "largest", "over 3x from first",
+        "extraction on record", "near-copies in training",
+    )  # fmt: skip
     return "Before any probe: are the sets extracted alike, and apart?", columns, rows
+
+
+def _cut(parts: Mapping[str, int]) -> str:
+    """Rows of a set by what they are for: 80 + 20 (3 unused), or a plain number for a set that is tested only."""
+    if "test" in parts:
+        return f"{parts['test']:,}"
+    unused = f" ({parts['neither']:,} unused)" if parts.get("neither") else ""
+    return f"{parts.get('train', 0):,} + {parts.get('held_out', 0):,}{unused}"
+
+
+def _extracted(row: Mapping[str, Any], is_first: bool) -> str:
+    if row["same"] is None:
+        return "nothing"
+    if row["same"]:
+        return "yes" if is_first else "as the first"
+    return "differs: " + ", ".join([*row["differs"]] or ["reference prompts"])
 
 
 def _training_table(found: Mapping[str, Any]) -> Table:
@@ -100,6 +114,44 @@ def _auroc_table(found: Mapping[str, Any]) -> Table:
         ) + mark
 
     return ("AUROC with 95 % intervals (* rows of the same source are in training)", *_by_set(found, cell)[1:])
+
+
+def _accuracy_table(found: Mapping[str, Any]) -> Table:
+    def cell(v: Mapping[str, Any]) -> str:
+        return (
+            _why(v["accuracy_reason"])
+            if v["accuracy"] is None
+            else f"{v['accuracy']:.3f} {_interval(v['accuracy_ci'])}"
+        )
+
+    return ("Accuracy at a probability of a half, with 95 % intervals", *_by_set(found, cell)[1:])
+
+
+def _of_one_class(found: Mapping[str, Any]) -> list[str]:
+    last = found["step_values"][-1]["evaluation"]
+    return [name for name, v in last.items() if str(v.get("auroc_reason") or "").startswith("single_class")]
+
+
+def _one_class_table(found: Mapping[str, Any]) -> Table:
+    """What stands for the AUROC that sets of one class do not have."""
+    rows = [
+        (name, f"{step['step']} {step['name']}", *_one_class(step["evaluation"][name]))
+        for name in _of_one_class(found)
+        for step in found["step_values"]
+    ]
+    columns = ("set", "step", "probabilities: 5 %, median, 95 %", "cross-set AUROC", "of")
+    return "Sets of one class: their scores, and a comparison across sets that measures style too", columns, rows
+
+
+def _one_class(values: Mapping[str, Any]) -> tuple[str, str, str]:
+    quantiles, crossed = values.get("score_quantiles"), values.get("cross_set_auroc")
+    shown = " / ".join(f"{quantiles[q]:.3f}" for q in ("0.05", "0.5", "0.95")) if quantiles else _NONE
+    if not crossed:
+        return shown, _NONE, _NONE
+    of = f"{crossed['of']} (n = {crossed['n']:,}) against {crossed['against']} ({crossed['n_against']:,})"
+    if crossed["value"] is None:
+        return shown, _why(crossed["value_reason"]), of
+    return shown, f"{crossed['value']:.3f} {_interval(crossed['value_ci'])}", of
 
 
 def _detection_table(found: Mapping[str, Any], number: int) -> Table:

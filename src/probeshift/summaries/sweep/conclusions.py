@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from probeshift.summaries.sweep.sources import REFERENCE_OFF
+
 TELLING_LENGTH = 0.15  # distance from 0.5 from which the AUROC of length alone is reported
+POOR_FIT = 0.3  # share of the variance unexplained from which features are said to leave out much of the model
 STRONG_ASSOCIATION = 0.3  # Cramér's V from which a source is said to give its label away
 
 
@@ -66,15 +69,30 @@ def _sources(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parity(found: Mapping[str, Any]) -> Iterator[str]:
+    first = found["activity"][0]["set"]
+    for row in found["extraction"]:
+        if row["same"] is False:
+            differs = [f"{key} ({one} and {other})" for key, (one, other) in row["differs"].items()]
+            differs += ["the features of the reference prompts"] if (row["reference_off"] or 0) > REFERENCE_OFF else []
+            yield (
+                f"Anything about {row['set']}: it was not extracted as {first} was. They differ in {', '.join(differs)}. "
+                "Extract both alike first."
+            )
     for row in found["activity"]:
         if row["mismatch"]:
             ratios = ", ".join(
                 f"{what.replace('_', ' ')} {row['ratio_to_first'][what]:.2g} x" for what in row["mismatch"]
             )
             yield (
-                f"That results on {row['set']} show a distribution shift: its features are not at the level of "
-                f"{found['activity'][0]['set']} ({ratios}). Extract both the same way first."
+                f"That results on {row['set']} show a distribution shift: its features are not at the level of {first} ({ratios}). "
+                "Extract both the same way first."
             )
+    unknown = [row["set"] for row in found["extraction"] if row["same"] is None and row["set"] != first]
+    if unknown:
+        yield (
+            f"That {', '.join(unknown)} went through the same model and code as {first}: nothing is on record. Write extraction_config "
+            "into the labels files, or the features of the same few prompts as {name}_reference.npy."
+        )
 
 
 def _leaks(found: Mapping[str, Any]) -> Iterator[str]:

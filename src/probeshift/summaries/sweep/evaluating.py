@@ -142,16 +142,24 @@ def _threshold(found: Threshold) -> dict[str, Any]:
 
 
 def detection(
-    scores: np.ndarray, labels: np.ndarray, groups: Groups | None, at: Threshold, sets: SweepSets, is_control: bool = False
+    scores: np.ndarray,
+    labels: np.ndarray,
+    groups: Groups | None,
+    at: Threshold,
+    sets: SweepSets,
+    is_control: bool = False,
 ) -> dict[str, Any]:
     """Rates on a set's positives and negatives at a threshold frozen elsewhere."""
-    if at.value is None:
+    threshold = at.value
+    if threshold is None:
         return {"target_fpr": at.target, "detected": None, "false_positives": None, "reason": at.reason}
 
     def rate(rows: np.ndarray, other: str) -> dict[str, Any]:
         own = None if groups is None else groups[rows]
         reason = f"single_class:{other}"
-        return asdict(rate_above(scores[rows], at.value, own, no_rows=reason, n_resamples=sets.n_resamples, seed=sets.seed))
+        return asdict(
+            rate_above(scores[rows], threshold, own, no_rows=reason, n_resamples=sets.n_resamples, seed=sets.seed)
+        )
 
     false = {"value": None, "reason": "set_the_threshold"} if is_control else rate(~labels, "positive")
     return {"target_fpr": at.target, "detected": rate(labels, "negative"), "false_positives": false}
@@ -184,4 +192,10 @@ def _cross_set(found: MixtureScores, index: int, rows: np.ndarray, sets: SweepSe
     scores, labels, groups = found.scores[index][None, both], found.labels[both], found.groups(both)
     joined = measure(scores, labels, groups, n_resamples=sets.n_resamples, seed=sets.seed).auroc
     of, against = ("positives", "negatives") if own[0] else ("negatives", "positives")
-    return {**_measured("value", joined), "n": len(own), "of": of, "n_against": int(others.sum()), "against": f"{against} of {home.name}"}
+    return {
+        **_measured("value", joined),
+        "n": len(own),
+        "of": of,
+        "n_against": int(others.sum()),
+        "against": f"{against} of {home.name}",
+    }

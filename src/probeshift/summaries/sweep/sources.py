@@ -10,6 +10,11 @@ from scipy import sparse
 
 from probeshift.datasets.near_duplicates import THRESHOLD, TextSketches, near_duplicates
 
+NOT_HOW = (
+    "elapsed_seconds",
+    "all_layers_extracted",
+)  # of the study's extraction_config: says nothing about the numbers
+REFERENCE_OFF = 0.05
 PARITY_RATIO = 3.0  # levels further apart than this are more likely two extractions than two kinds of text
 
 
@@ -42,6 +47,40 @@ def _activity(values: Any) -> dict[str, float | int]:
         "mean_size": float(size.sum() / (n_rows * n_features)),
         "largest": float(size.max(initial=0.0)),
     }
+
+
+def extraction_by_set(
+    made_with: Mapping[str, Mapping[str, Any] | None], references: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Per set: whether what is on record about its extraction equals that of the first set, None where nothing is.
+
+    `references` are [prompt, feature] rows of prompts that every set's extraction has read (None: it has not). They agree when no
+    prompt is further off than 5 % of its length; another order of a batch in 16 bits moves about 1 %.
+    """
+    first = next(iter(made_with))
+    return [
+        {"set": name, **_against(made_with[name], made_with[first], references[name], references[first])}
+        for name in made_with
+    ]
+
+
+def _against(own: Mapping | None, first: Mapping | None, reference: Any, first_reference: Any) -> dict[str, Any]:
+    named = {} if own is None or first is None else {
+        key: [str(first[key]), str(own[key])] for key in first if key in own and key not in NOT_HOW
+    }  # fmt: skip
+    differs = {key: pair for key, pair in named.items() if pair[0] != pair[1]}
+    off = _reference_off(reference, first_reference)
+    unlike = bool(differs) or (off is not None and off > REFERENCE_OFF)
+    known = bool(named) or off is not None
+    return {"same": not unlike if known else None, "differs": differs, "reference_off": off}
+
+
+def _reference_off(own: Any, first: Any) -> float | None:
+    """The largest distance of a reference prompt's rows, as a share of the first one's length."""
+    if own is None or first is None or own.shape != first.shape:
+        return None
+    lengths = np.linalg.norm(first, axis=1)
+    return float((np.linalg.norm(own - first, axis=1) / np.where(lengths > 0, lengths, 1.0)).max())
 
 
 def duplicates_across(
