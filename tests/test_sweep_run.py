@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from probeshift import cli
 from probeshift.mixture_scores import load_scores
 from probeshift.results import ROW_COLUMNS
-from probeshift.summaries.sweep import SweepSets
+from probeshift.summaries.sweep import SweepSets, conclude
 from probeshift.summaries.sweep.controls import leave_one_out
 
 FOLDER = "results/distribution_sweep"
@@ -160,6 +160,13 @@ def test_the_source_of_the_gain_is_found_and_the_step_before_it_is_not(finished)
     assert gain["ci"][0] > 0 and gain["p_holm"] >= gain["p"]
     best = max(found["marginal"]["gains"], key=lambda g: g["shapley"])
     assert best["source"] == "benchmark"
+
+
+def test_too_few_resamples_for_so_many_tests_are_reported_and_enough_are_not(finished):
+    found = comparison(finished)
+    assert not any("resamples none of them" in s for s in found["conclusions"]["may_not"])
+    few = conclude({**found, "n_resamples": 100})
+    assert any("Set n_resamples: 241 or more" in s for s in few["may_not"])  # 12 tests at a level of 0.05
 
 
 def test_more_sources_are_told_from_more_rows(finished):

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 # Raise it when a number of the comparison changes meaning: `finished` then finds nothing.
-PROCEDURE = 1
+PROCEDURE = 2
 
 
 def cumulative_steps(settings: SweepSettings) -> list[Step]:

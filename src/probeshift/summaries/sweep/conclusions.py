@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from probeshift.summaries.sweep.comparing import LEVEL
 from probeshift.summaries.sweep.sources import REFERENCE_OFF
 
 TELLING_LENGTH = 0.15  # distance from 0.5 from which the AUROC of length alone is reported
@@ -21,6 +22,7 @@ def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
         *_one_class(found),
         *_length(found),
         *_thresholds(found),
+        *_resolution(found),
         *_sizes(found),
         *_means(found),
     ]
@@ -144,6 +146,17 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     for at in last["thresholds"]:
         if at["reason"]:
             yield f"Detections at {at['target_fpr']:.0%} false positives: {last['control']} has too few negatives ({at['fpr']['n']})."
+
+
+def _resolution(found: Mapping[str, Any]) -> Iterator[str]:
+    """Where no gain, however large, could be told from 0 after Holm: p is at least 1 / (1 + resamples)."""
+    n_tests = sum(gain.get("p") is not None for gain in found["gains"])
+    if n_tests >= LEVEL * (found["n_resamples"] + 1):
+        needed = int(n_tests / LEVEL) + 1
+        yield (
+            f"That a step gains nothing: {n_tests} differences are tested together, and with {found['n_resamples']:,} resamples none of them "
+            f"can be told from 0. Set n_resamples: {needed:,} or more."
+        )
 
 
 def _sizes(found: Mapping[str, Any]) -> Iterator[str]:
