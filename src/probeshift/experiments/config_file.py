@@ -29,22 +29,13 @@ def read_config(path: Path, model: type[Model], **given: Any) -> Model:
         raise UsageError(f"config {path} cannot be read as YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(values, dict):
         raise UsageError(f"config {path} holds no settings. {nearest('', model.model_fields)}")
-    return checked_config(path, model, {**values, **given})
-
-
-def checked_config(path: Path | None, model: type[Model], values: dict[str, Any]) -> Model:
-    """The settings that values read from a file make.
-
-    Raises:
-        UsageError: a key or value that is not valid; the nearest valid key is named.
-    """
     try:
-        return model.model_validate(values)
+        return model.model_validate({**values, **given})
     except ValidationError as error:
         raise UsageError(_sentence(path, model, error)) from None
 
 
-def _sentence(path: Path | None, model: type[BaseModel], error: ValidationError) -> str:
+def _sentence(path: Path, model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -51,6 +51,7 @@ def sweep_settings(comparison: Comparison, layer: int) -> SweepSettings:
             StepSettings(name=name if number == 0 else f"add_{name}", add=(name,))
             for number, name in enumerate(FAMILIES)
         ),
+        held_out=0.3,  # of rows about two cities or numbers 0.3 x 0.3 are held out with both
         repeats=1,
         size_draws=1,
         output_dir=comparison.results.folder / "sweep",

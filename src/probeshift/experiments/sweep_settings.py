@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from probeshift.errors import UsageError, nearest
-from probeshift.experiments.config_file import checked_config
+from probeshift.errors import nearest
+from probeshift.experiments.config_file import read_config
 from probeshift.experiments.inputs import Settings
 
+_BUNDLED = resources.files("probeshift.experiments").joinpath("sweeps/document.yaml")
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 
@@ -162,20 +163,10 @@ def read_sweep(path: Path | None, **given: Any) -> SweepSettings:
     Raises:
         UsageError: no such file, not YAML, or a key or value that is not valid; the nearest valid key is named.
     """
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8") if path else bundled_sweep()
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise UsageError(f"config {path} does not exist. Without --config the study's four steps are run.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"config {path} cannot be read as YAML ({error}).") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"config {path} holds no settings. Begin with `sources:` and `steps:`.")
-    return checked_config(path, SweepSettings, {**values, **given})
+    with resources.as_file(_BUNDLED) as bundled:
+        return read_config(path or bundled, SweepSettings, **given)
 
 
 def bundled_sweep() -> str:
     """The configuration of the study, as text."""
-    return resources.files("probeshift.experiments").joinpath("sweeps/document.yaml").read_text(encoding="utf-8")
+    return _BUNDLED.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from probeshift.report.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 
 _STYLES = tuple(zip((BLUE, VERMILION, GREEN, PINK, ORANGE, SKY), "osD^vP", strict=True))
-_SPREAD = 0.16  # share of a step's width that the points of one step are spread over
+_SPREAD = 0.4  # share of a step's width that the points of one step are spread over
 
 
 def auroc_table(found: Mapping[str, Any]) -> pd.DataFrame:

@@ -154,8 +154,8 @@ def _resolution(found: Mapping[str, Any]) -> Iterator[str]:
     if n_tests >= LEVEL * (found["n_resamples"] + 1):
         needed = int(n_tests / LEVEL) + 1
         yield (
-            f"That a step gains nothing: {n_tests} differences are tested together, and with {found['n_resamples']:,} resamples none of them "
-            f"can be told from 0. Set n_resamples: {needed:,} or more."
+            f"That a step gains nothing: {n_tests} differences are tested together, and with {found['n_resamples']:,} resamples "
+            f"none of them can be told from 0. Set n_resamples: {needed:,} or more."
         )
 
 
