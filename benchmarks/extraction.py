@@ -120,7 +120,9 @@ def load_setting(args: argparse.Namespace, statements: tuple[Statement, ...], dt
 def engine(setting: Setting, folder: Path, *, unsorted: int | None = None, **changes: Any) -> Run:
     """This package's engine into a fresh store; `unsorted` takes batches of so many rows in dataset order instead."""
     m, options = setting.model, replace(setting.options, **changes)
-    job = prepare(setting.statements, m.info, m.tokenizer, options, label="bench", identity=setting.identity, root=folder)
+    job = prepare(
+        setting.statements, m.info, m.tokenizer, options, label="bench", identity=setting.identity, root=folder
+    )
     if unsorted:
         rows = range(len(job.plan.sequences))
         batches = tuple(Batch(0, tuple((r,) for r in rows[i : i + unsorted])) for i in rows[::unsorted])
@@ -151,12 +153,16 @@ def bare(setting: Setting, _folder: Path, *, head: bool = False, **changes: Any)
             cache = DynamicCache(config=m.info.config)
             module(input_ids=heads, position_ids=_positions(heads), past_key_values=cache, use_cache=True)
             cache.batch_select_indices(rows_of)
-            module(input_ids=tails, position_ids=_positions(tails, heads.shape[1]), past_key_values=cache, use_cache=True)
+            module(
+                input_ids=tails, position_ids=_positions(tails, heads.shape[1]), past_key_values=cache, use_cache=True
+            )
 
     return run
 
 
-def _tensors(sequences: Sequence[tuple[int, ...]], batch: Batch, device: torch.device) -> tuple[Tensor | None, Tensor, Tensor]:
+def _tensors(
+    sequences: Sequence[tuple[int, ...]], batch: Batch, device: torch.device
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """Prefixes (None: nothing shared), the prefix of each row, and the rest of each row padded on the right."""
     rests = [torch.tensor(sequences[s][batch.prefix :]) for s in batch.sequences]
     tails = torch.nn.utils.rnn.pad_sequence(rests, batch_first=True).to(device)
@@ -179,7 +185,9 @@ def loop(setting: Setting, folder: Path, *, rows: int) -> Run:
     def run() -> None:
         kept = []
         for start in range(0, len(ids), rows):
-            batch = m.tokenizer.pad({"input_ids": ids[start : start + rows]}, padding_side="left", return_tensors="pt").to(m.device)
+            batch = m.tokenizer.pad(
+                {"input_ids": ids[start : start + rows]}, padding_side="left", return_tensors="pt"
+            ).to(m.device)
             positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
             states = m.module(**batch, position_ids=positions, output_hidden_states=True).hidden_states
             kept.append(torch.stack([state[:, -1].float().cpu() for state in states[1:]]))
@@ -268,7 +276,11 @@ def ratios(workload: str, times: Times, clock: str) -> list[dict[str, Any]]:
         "engine vs bare, both reusing, check apart": (t["bare"] if plain else None, checked),
         "prefix reuse on vs off": (t.get("engine, no reuse"), t["engine"]),
         "prefix reuse on vs off, check apart": (t.get("engine, no reuse"), checked),
-        **{f"engine vs {name}": (t[name], t["engine"]) for name in t if name.startswith(("loop", "engine, un", "engine, fl"))},
+        **{
+            f"engine vs {name}": (t[name], t["engine"])
+            for name in t
+            if name.startswith(("loop", "engine, un", "engine, fl"))
+        },
         "bare vs bare with LM head": (t.get("bare, with LM head"), t["bare"]),
     }
     targets = {"engine vs bare forward of the same batches": 0.97, **TARGETS[workload]}
@@ -279,7 +291,13 @@ def _ratio(name: str, rounds: np.ndarray, target: float | None) -> dict[str, Any
     median, low, high = float(np.median(rounds)), float(rounds.min()), float(rounds.max())
     verdict = "" if target is None else f"target {target} {'met' if median >= target else 'MISSED'}"
     unsure = f"its distance from {target or 1} is below the spread" if low < (target or 1) < high else ""
-    return {"name": name, "median": median, "low": low, "high": high, "verdict": ", ".join(filter(None, (verdict, unsure)))}
+    return {
+        "name": name,
+        "median": median,
+        "low": low,
+        "high": high,
+        "verdict": ", ".join(filter(None, (verdict, unsure))),
+    }
 
 
 def run_workload(args: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -293,7 +311,9 @@ def run_workload(args: argparse.Namespace, name: str) -> dict[str, Any]:
     print(f"\n{name}: {len(statements)} rows from {source}, {setting.options.dtype}")
     tokens = print_plans(setting)
     for dtype, found in parity.items():
-        print(f"  parity {dtype}: largest difference {found['max_difference']:.2g}, lowest cosine {found['min_cosine']:.6f}")
+        print(
+            f"  parity {dtype}: largest difference {found['max_difference']:.2g}, lowest cosine {found['min_cosine']:.6f}"
+        )
     times = measure(setting, contestants(setting, other), args.rounds)
     compared = ratios(name, times, args.clock)
     print_times(times, compared, tokens["text"])
@@ -337,7 +357,9 @@ def peak_of(args: argparse.Namespace) -> dict[str, float]:
         time_once(setting, contestants(setting)[args.peak_of])
     status = Path("/proc/self/status")  # not ru_maxrss: on Linux it starts from that of the process it was started by
     if status.exists():
-        resident = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+        resident = (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+        )
     else:
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
     device = torch.cuda.max_memory_allocated() if setting.model.device.type == "cuda" else 0
@@ -381,8 +403,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--device", default="auto")
     add("--dtype", default="auto", help="auto is bfloat16 where the device computes in it, else float32")
     add("--threads", type=int, default=torch.get_num_threads(), help="threads of torch (default: its own choice)")
-    add("--clock", choices=("wall", "cores"), default="wall", help="ratios of seconds on the wall, or of all cores together")
-    add("--data-dir", type=Path, help="folder with ARC-Easy, BoolQ, IMDB, RACE; else PROBESHIFT_DATA, else bundled facts")
+    add(
+        "--clock",
+        choices=("wall", "cores"),
+        default="wall",
+        help="ratios of seconds on the wall, or of all cores together",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        help="folder with ARC-Easy, BoolQ, IMDB, RACE; else PROBESHIFT_DATA, else bundled facts",
+    )
     add("--ablations", action="store_true", help="also run with one lever off at a time")
     add("--memory", action="store_true", help="measure peak memory instead of time")
     add("--memory-rows", type=int, default=2000, help="rows of the smaller memory run")
@@ -397,7 +428,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     where = machine()
     print(args.model, args.dtype, "on", *(f"{key} {value}" for key, value in where.items() if key != "made"))
     names = [*TARGETS] if args.workload == "all" else [args.workload]
-    results = {"memory": run_memory(args)} if args.memory else {"workloads": [run_workload(args, name) for name in names]}
+    results = (
+        {"memory": run_memory(args)} if args.memory else {"workloads": [run_workload(args, name) for name in names]}
+    )
     if args.out:
         args.out.write_text(json.dumps({"machine": where, "clock": args.clock, **results}, indent=1))
 

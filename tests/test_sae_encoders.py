@@ -229,7 +229,13 @@ def test_missing_parts_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("hook", "layer"),
-    [("blocks.8.hook_resid_post", 8), ("blocks.8.hook_resid_pre", 7), ("model.layers.8", 8), ("blocks.8.attn", None)],
+    [("blocks.8.hook_resid_post", 8), ("blocks.8.hook_resid_pre", 7), ("model.layers.8", 8), ("", None)],
 )
 def test_the_layer_is_the_block_whose_output_is_read(tmp_path, hook, layer):
     assert load_encoder(saelens(tmp_path / "sae", hook_name=hook)).layer == layer
+
+
+@pytest.mark.parametrize("hook", ["blocks.8.attn.hook_z", "blocks.8.hook_mlp_out", "blocks.0.hook_resid_pre"])
+def test_an_sae_of_anything_but_a_blocks_output_is_refused(tmp_path, hook):
+    with pytest.raises(UsageError, match="not the output of a block"):
+        load_encoder(saelens(tmp_path / "sae", hook_name=hook))

@@ -137,9 +137,9 @@ def sweep(tmp_path, monkeypatch):
     texts = [[" ".join(rng.choice(words, 12)) for _ in range(n)] for n in (40, 30, 24)]
     names = [table(tmp_path / f"{name}.json", rows) for name, rows in zip(("home", "away", "test"), texts, strict=True)]
 
-    def call(**more):
+    def call(layer=LAYER, **more):
         settings = SweepSettings(
-            model=str(tiny_models.shared("llama")), layer=LAYER, subsets=False, size_draws=0, n_resamples=50, repeats=1, folds=3,
+            model=str(tiny_models.shared("llama")), layer=layer, subsets=False, size_draws=0, n_resamples=100, repeats=1, folds=3,
             sources=({"name": "home", "table": names[0]}, {"name": "away", "table": names[1]},
                      {"name": "facts", "dataset": "facts_cities_affirmed", "limit": 15}),
             tests=({"name": "test", "table": names[2], "shifted": False},),
@@ -164,6 +164,12 @@ def test_a_sweep_runs_from_texts_with_sae_features(sweep, tmp_path):
     assert found["activity"][0]["share_active"] < 1
     with pytest.raises(UsageError, match=r"no position `last_token`.*`last`"):
         sweep(sae=Path("sae"), position="last_token", allow_misfit=True)
+
+
+def test_an_sae_of_another_layer_than_the_config_says_is_refused(sweep, tmp_path):
+    write_sae(tmp_path / "sae")
+    with pytest.raises(UsageError, match=f"reads layer {LAYER} and the config says {LAYER - 1}"):
+        sweep(sae=Path("sae"), layer=LAYER - 1, position="max")
 
 
 def test_a_fact_about_one_city_is_on_one_side_in_every_source(sweep, tmp_path):

@@ -74,9 +74,13 @@ class _TextReader:
             raise UsageError(
                 f"SAE features have no position `{self.settings.position}`. {nearest(self.settings.position, POOLS)}"
             )
-        encoder = load_encoder(self.settings.sae or Path())
-        if self.settings.layer is None and encoder.layer is None:
+        encoder, asked = load_encoder(self.settings.sae or Path()), self.settings.layer
+        if asked is None and encoder.layer is None:
             raise UsageError(f"SAE `{encoder.name}` does not say which layer it reads. Add `layer:` to the config.")
+        if asked is not None and encoder.layer not in (None, asked) and not self.settings.allow_misfit:
+            raise UsageError(
+                f"SAE `{encoder.name}` reads layer {encoder.layer} and the config says {asked}. Leave `layer:` out, or set allow_misfit: true."
+            )
         return encoder
 
     def _encoded(self, name: str, statements: Sequence[Statement]) -> FeatureTable:

@@ -74,7 +74,7 @@ def _saelens(folder: Path, path: Path) -> SparseEncoder:
         normalisation=str(about.get("normalize_activations") or "none"),
         rescale=bool(about.get("rescale_acts_by_decoder_norm", False)),
         l0=about.get("l0") or metadata.get("l0") or trained.get("k"),
-        layer=_layer_of(str(about.get("hook_name") or metadata.get("hook_name") or "")),
+        layer=_layer_of(folder, str(about.get("hook_name") or metadata.get("hook_name") or "")),
     )  # fmt: skip
 
 
@@ -177,10 +177,18 @@ def _json(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not valid JSON ({error}). Download it again.") from error
 
 
-def _layer_of(hook: str) -> int | None:
-    """The 0-based block whose output a hook reads, where its name says so: blocks.20.hook_resid_post, model.layers.20."""
+def _layer_of(folder: Path, hook: str) -> int | None:
+    """The 0-based block whose output a hook reads: blocks.20.hook_resid_post, model.layers.20; None where no hook is named.
+
+    Raises:
+        UsageError: it reads something else, as the embeddings or an attention head.
+    """
     found = re.search(r"blocks\.(\d+)\.hook_resid_post|layers\.(\d+)(?:\.output)?$", hook)
-    before = re.search(r"blocks\.(\d+)\.hook_resid_pre", hook)
+    before = re.search(r"blocks\.([1-9]\d*)\.hook_resid_pre", hook)
+    if hook and not (found or before):
+        raise UsageError(
+            f"{folder}: this SAE reads `{hook}`, which is not the output of a block. Choose a resid_post SAE."
+        )
     if before:
         return int(before[1]) - 1
     return int(found[1] or found[2]) if found else None
