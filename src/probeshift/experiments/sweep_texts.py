@@ -79,7 +79,8 @@ class _TextReader:
             raise UsageError(f"SAE `{encoder.name}` does not say which layer it reads. Add `layer:` to the config.")
         if asked is not None and encoder.layer not in (None, asked) and not self.settings.allow_misfit:
             raise UsageError(
-                f"SAE `{encoder.name}` reads layer {encoder.layer} and the config says {asked}. Leave `layer:` out, or set allow_misfit: true."
+                f"SAE `{encoder.name}` reads layer {encoder.layer} and the config says {asked}. "
+                "Leave `layer:` out, or set allow_misfit: true."
             )
         return encoder
 
