@@ -175,6 +175,8 @@ def test_more_sources_are_told_from_more_rows(finished):
     assert rows[3, "benchmark"]["more_sources_ci"][0] > 0
     low, high = rows[1, "benchmark"]["more_sources_ci"]
     assert low < 0 < high
+    said = [s for s in comparison(finished)["conclusions"]["may"] if s.startswith("On benchmark, as many rows")]
+    assert len(said) == 1 and "at step 3 (its own source" in said[0] and "at step 1" not in said[0]
 
 
 def test_a_left_out_source_is_scored_by_a_probe_that_saw_none_of_it(finished):
@@ -385,3 +387,13 @@ def test_the_report_has_the_accuracy_of_every_set_that_has_one(finished):
         (finished / FOLDER / "report.txt").read_text().split("Accuracy at a probability of a half")[1].split("\n\n")[0]
     )
     assert f"{step(finished, 3)['evaluation']['gold_106']['accuracy']:.3f}" in text
+
+
+def test_a_class_with_one_row_gives_no_cross_validation_and_says_so(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_cache(tmp_path / "cache/layer_40", {**SETS, "train": (1, 90, 0)})
+    assert run("run", "--steps", "0")[0] == 0
+    found = step(tmp_path, 0)
+    assert (found["cv_auroc_mean"], found["cv_reason"]) == (None, "too_few_rows_of_a_class_to_fold")
+    assert found["thresholds"][0]["score"] is None
+    assert found["evaluation"]["gold_106"]["auroc"] is not None

@@ -111,7 +111,8 @@ def _fit_with_folds(data: JoinedRows, selection: Selection, fitting: Fitting) ->
     members = np.stack([np.ones(len(used), dtype=bool), *without])
     found = solve_standardised(values, labels, members, penalty_c=fitting.penalty_c)
     _check(found, [selection.mixture.name, *["a fold of " + selection.mixture.name] * len(without)])
-    scores = (values @ found.directions.T + found.biases).T[1:].reshape(len(folds), folds.max(initial=0) + 1, -1)
+    n_folds = folds.max(initial=0) + 1
+    scores = (values @ found.directions.T + found.biases).T[1:].reshape(len(folds), n_folds, len(used))
     by_row = np.take_along_axis(scores, folds[:, None], axis=1)[:, 0]
     out_of_fold = np.full((len(folds), len(data.rows)), np.nan)
     out_of_fold[:, used] = by_row

@@ -26,7 +26,10 @@ def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
         *_sizes(found),
         *_means(found),
     ]
-    return {"may": [*_gains(found), *_left_out(found), *_sources(found)], "may_not": [*may_not, *_always(found)]}
+    return {
+        "may": [*_gains(found), *_more_sources(found), *_left_out(found), *_sources(found)],
+        "may_not": [*may_not, *_always(found)],
+    }
 
 
 def _gains(found: Mapping[str, Any]) -> Iterator[str]:
@@ -50,6 +53,19 @@ def _gains(found: Mapping[str, Any]) -> Iterator[str]:
         for step in first["losses"]:
             loss = next(g for g in gains if g["to"] == step)
             yield f"On {name}, step {step} ({names[step]}) loses: {_what(loss)} {_signed(loss['difference'])} {_interval(loss.get('ci'))}."
+
+
+def _more_sources(found: Mapping[str, Any]) -> Iterator[str]:
+    """Per set, the steps at which as many rows of more sources do better or worse than the first step's."""
+    clear = [r for r in found["size_matched"] if r["more_sources"] is not None and _excludes_0(r["more_sources_ci"])]
+    for name in dict.fromkeys(r["set"] for r in clear):
+        steps = ", ".join(_at_equal_size(r) for r in clear if r["set"] == name)
+        yield f"On {name}, as many rows as the first step has, of more sources, change the AUROC by {steps}; intervals one by one."
+
+
+def _at_equal_size(row: Mapping[str, Any]) -> str:
+    own = " (its own source is among them)" if row["own_source"] else ""
+    return f"{_signed(row['more_sources'])} {_interval(row['more_sources_ci'])} at step {row['step']}{own}"
 
 
 def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
@@ -162,7 +178,7 @@ def _resolution(found: Mapping[str, Any]) -> Iterator[str]:
 def _sizes(found: Mapping[str, Any]) -> Iterator[str]:
     unclear = [
         r for r in found["size_matched"]
-        if r["more_sources"] is not None and not (r["more_sources_ci"] and (r["more_sources_ci"][0] > 0 or r["more_sources_ci"][1] < 0))
+        if r["more_sources"] is not None and not _excludes_0(r["more_sources_ci"])
     ]  # fmt: skip
     for name in dict.fromkeys(r["set"] for r in unclear):
         steps = ", ".join(str(r["step"]) for r in unclear if r["set"] == name)
@@ -193,6 +209,10 @@ def _what(gain: Mapping[str, Any]) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}"
+
+
+def _excludes_0(ci: Any) -> bool:
+    return bool(ci) and (ci[0] > 0 or ci[1] < 0)
 
 
 def _interval(ci: Any) -> str:
