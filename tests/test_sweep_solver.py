@@ -116,3 +116,14 @@ def test_leading_directions_save_products_and_change_no_probe(d, monkeypatch):
     assert found[1].converged.all() and found[32].converged.all()
     np.testing.assert_allclose(found[32].directions, found[1].directions, atol=1e-7)
     assert d < 900 or products[32] < 0.6 * products[1]
+
+
+@pytest.mark.parametrize("values", [np.zeros((60, 40)), np.full((60, 40), 1e6), np.arange(60.0)[:, None] * np.ones(40)])
+def test_rows_without_directions_to_lead_are_solved_all_the_same(values, monkeypatch):
+    monkeypatch.setattr(standardised, "FACTORED", 0)
+    labels = np.arange(60) % 3 == 0
+    found = solve_standardised(values, labels, np.ones((2, 60), dtype=bool))
+    assert found.converged.all()
+    if not np.ptp(values):
+        scores = values @ found.directions.T + found.biases
+        np.testing.assert_allclose(scores, np.log(20 / 40), atol=1e-6)  # the share of the positives

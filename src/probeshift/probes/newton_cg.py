@@ -175,11 +175,10 @@ def leading_directions(rows: ScaledRows) -> Tensor:
     for _ in range(2):
         basis = torch.linalg.qr(drawn).Q
         drawn = shared.times(shared.combine(basis.T)).T
-    # A shift of the size of rounding keeps the factor defined where the rows have fewer directions.
-    shift = 1e-12 * drawn.norm() + 1e-300
-    inner = basis.T @ (drawn + shift * basis)
-    factor = torch.linalg.cholesky((inner + inner.T) / 2)
-    return torch.linalg.solve_triangular(factor, (drawn + shift * basis).T, upper=False).T
+    inner = basis.T @ drawn
+    sizes, axes = torch.linalg.eigh((inner + inner.T) / 2)
+    kept = sizes > 1e-10 * sizes.max()  # rows of fewer directions have no others: what is there is rounding
+    return drawn @ (axes[:, kept] / sizes[kept].sqrt())
 
 
 def _conjugate_gradients(
