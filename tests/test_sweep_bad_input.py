@@ -102,3 +102,16 @@ def test_a_damaged_file_is_named_and_another_run_mends_it(tmp_path, run, monkeyp
     (tmp_path / FOLDER / "figures.json").write_text("{")
     assert run("run", "--steps", "0", "1")[0] == 0
     assert (tmp_path / FOLDER / name).read_bytes() == whole
+
+
+def test_a_step_file_of_another_run_is_not_compared_with_these_scores(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_cache(tmp_path / "cache/layer_40")
+    assert run("run", "--steps", "0")[0] == 0
+    path = tmp_path / FOLDER / "step_0_base.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"n_training_samples": 150', '"n_training_samples": 140'))
+    code, _, err = run("compare")
+    assert code == 1 and "not of the run that made the scores" in err
+    path.write_text(whole)
+    assert run("compare")[0] == 0

@@ -197,10 +197,18 @@ def read_steps(folder: Path, scores: MixtureScores) -> dict[int, dict[str, Any]]
     """The step files by number.
 
     Raises:
-        StoreError: one is missing or is not JSON.
+        StoreError: one is missing, is not JSON, or is of another run than the scores, which stopped before it wrote its own.
     """
-    names = {number: scores.mixtures[scores.of_step(number)].name for number in scores.steps}
-    return {number: _read(folder / f"step_{number}_{name}.json") for number, name in names.items()}
+    steps = {}
+    for number in scores.steps:
+        index = scores.of_step(number)
+        path = folder / f"step_{number}_{scores.mixtures[index].name}.json"
+        steps[number] = _read(path)
+        if steps[number].get("n_training_samples") != int(scores.members[index].sum()):
+            raise StoreError(
+                f"{path} is not of the run that made the scores. Run `probeshift sweep run` again: what is fitted is kept."
+            )
+    return steps
 
 
 def _read(path: Path) -> dict[str, Any]:
