@@ -348,7 +348,7 @@ def test_rows_with_gaps_in_their_words_are_read(tmp_path):
     found = RunFolder.open(tmp_path)
     assert starting_view(found) == {"method": "dim", "train": "a", "position": "last", "layer": 1}
     assert orders(found)["family"] == ["a", "b"] and families(found.results) == {"a": "x", "b": ""}
-    assert any("1 test sets are cut to a limit" in line and ": b." in line for line in limits(found))
+    assert any("Cut to a limit" in line and ": b." in line for line in limits(found))
 
 
 def test_the_command_writes_one_page_and_says_what_went_wrong(run, run_folder, tmp_path):

@@ -33,7 +33,7 @@ function axes(svg, box, { x, y, xs, ys, xTitle, yTitle, xText = tickText, yText 
 
 const flatten = (parts) => parts.filter((v) => v !== null && v !== undefined && Number.isFinite(v));
 
-/** `series`: { name, colour, dash, strong, points: [{x, y, low, high}] }; `lines`: { y, label, dash }; `mark` an x to point at. */
+/** `series`: { name, colour, dash, strong, bars (intervals as bars, moved by so many pixels), points: [{x, y, low, high}] }; `lines`: { y, label, dash }; `mark` an x to point at. */
 export function lineChart({ series, lines = [], mark, xTitle, yTitle, range, width = 720, height = 330, name = "curves", categories }) {
   const t = theme();
   const labels = series.map((line) => shorten(line.name, 28));
@@ -59,13 +59,14 @@ export function lineChart({ series, lines = [], mark, xTitle, yTitle, range, wid
 function drawLine(svg, line, x, y) {
   const known = line.points.filter((p) => p.y !== null);
   const banded = known.filter((p) => p.low !== null && p.low !== undefined);
-  if (banded.length > 1 && line.strong !== false) {
+  if (banded.length > 1 && line.strong !== false && !line.bars) {
     const edge = [...banded.map((p) => `${x(p.x)},${y(p.high)}`), ...banded.toReversed().map((p) => `${x(p.x)},${y(p.low)}`)].join(" ");
     svg.append(s("polygon", { points: edge, fill: line.colour, "fill-opacity": line.strong ? 0.2 : 0.1 }));
   }
   const opacity = line.strong === false ? 0.55 : 1;
   svg.append(s("polyline", { points: known.map((p) => `${x(p.x)},${y(p.y)}`).join(" "), fill: "none", stroke: line.colour, "stroke-width": line.strong ? 2.4 : 1.5, "stroke-dasharray": line.dash || null, "stroke-opacity": opacity, "stroke-linejoin": "round" }));
-  if (known.length <= 40) for (const p of known) svg.append(s("circle", { cx: x(p.x), cy: y(p.y), r: line.strong ? 3 : 2, fill: line.colour, "fill-opacity": opacity }, s("title", null, `${line.name}, ${tickText(p.x)}: ${number(p.y)} ${p.low === null || p.low === undefined ? "" : `[${number(p.low)}, ${number(p.high)}]`}`)));
+  if (line.bars) for (const p of banded) svg.append(s("line", { x1: x(p.x) + line.bars, x2: x(p.x) + line.bars, y1: y(p.low), y2: y(p.high), stroke: line.colour, "stroke-width": 1.6, "stroke-opacity": 0.75 }));
+  if (known.length <= 40) for (const p of known) svg.append(s("circle", { cx: x(p.x) + (line.bars ?? 0), cy: y(p.y), r: line.strong ? 3 : 2, fill: line.colour, "fill-opacity": opacity }, s("title", null, `${line.name}, ${tickText(p.x)}: ${number(p.y)} ${p.low === null || p.low === undefined ? "" : `[${number(p.low)}, ${number(p.high)}]`}`)));
 }
 
 /** Names at the right edge, at the height of each line's end, moved apart. */
@@ -80,8 +81,8 @@ function drawLegend(svg, series, labels, box, y, t) {
   }
 }
 
-/** `rows`: { name, value, low, high, marks: [{x, label}], control }; `lines` are shared reference values. */
-export function dotChart({ rows, lines = [], xTitle, range, width = 720, name = "estimates", markWord }) {
+/** `rows`: { name, value, low, high, marks: [{x, label}], control }; `lines` are shared reference values; `fine`: many marks. */
+export function dotChart({ rows, lines = [], xTitle, range, width = 720, name = "estimates", markWord, fine }) {
   const t = theme();
   const left = Math.max(60, ...rows.map((row) => textWidth(shorten(row.name, 34), 12.5))) + 22;
   const height = 44 + rows.length * 25 + (lines.length ? 18 : 0);
@@ -95,15 +96,15 @@ export function dotChart({ rows, lines = [], xTitle, range, width = 720, name = 
   svg.append(s("text", { x: (box.left + box.right) / 2, y: box.bottom + 34, "text-anchor": "middle", fill: t.soft }, xTitle));
   for (const ref of lines) svg.append(s("line", { x1: x(ref.x), x2: x(ref.x), y1: box.top - 4, y2: box.bottom, stroke: t.ink, "stroke-dasharray": ref.dash ?? "5 4" }), s("text", { x: x(ref.x), y: box.top - 9, "text-anchor": "middle", fill: t.ink, "font-size": 11 }, ref.label));
   const step = (box.bottom - box.top) / rows.length;
-  rows.forEach((row, i) => drawDot(svg, row, box, box.top + (i + 0.5) * step, x, t));
+  rows.forEach((row, i) => drawDot(svg, row, box, box.top + (i + 0.5) * step, x, t, fine));
   if (markWord) svg.append(s("path", { d: `M${box.right + 14},${box.bottom + 24}v10`, stroke: t.ink, "stroke-width": 2 }), s("text", { x: box.right + 20, y: box.bottom + 34, fill: t.soft, "font-size": 11 }, markWord));
   return svg;
 }
 
-function drawDot(svg, row, box, at, x, t) {
+function drawDot(svg, row, box, at, x, t, fine) {
   const paint = row.colour ?? (row.control ? t.soft : t.lines[0]);
   svg.append(s("text", { x: box.left - 10, y: at + 4, "text-anchor": "end", fill: t.ink, "font-size": 12.5 }, shorten(row.name, 34), s("title", null, row.name)));
-  for (const mark of row.marks ?? []) if (mark.x !== null) svg.append(s("path", { d: `M${x(mark.x)},${at - 7}v14`, stroke: t.ink, "stroke-width": 2 }, s("title", null, `${mark.label} ${number(mark.x)}`)));
+  for (const mark of row.marks ?? []) if (mark.x !== null) svg.append(s("path", { d: fine ? `M${x(mark.x)},${at - 5}v10` : `M${x(mark.x)},${at - 7}v14`, stroke: fine ? t.soft : t.ink, "stroke-width": fine ? 1 : 2 }, s("title", null, `${mark.label} ${number(mark.x)}`)));
   if (row.value === null) return svg.append(s("text", { x: box.left + 6, y: at + 4, fill: t.soft, "font-style": "italic" }, row.reason ?? "undefined"));
   if (row.low !== null && row.low !== undefined) svg.append(s("line", { x1: x(row.low), x2: x(row.high), y1: at, y2: at, stroke: paint, "stroke-width": 2.4, "stroke-linecap": "round" }));
   const hollow = row.control ? { fill: t.panel, stroke: paint, "stroke-width": 2 } : { fill: paint };
@@ -114,7 +115,7 @@ function drawDot(svg, row, box, at, x, t) {
 const estimateText = (row) => `${number(row.value)}${row.low !== null && row.low !== undefined ? ` [${number(row.low, 2)}, ${number(row.high, 2)}]` : ""}`;
 
 /** Rows by score, true above the line and false below it; the dashed line is the threshold. */
-export function histogram({ ends, above, below, width = 440, height = 210 }) {
+export function histogram({ ends, above, below, threshold = 0, xTitle = "score", width = 440, height = 210 }) {
   const t = theme();
   const { svg, box } = frame(width, height, { left: 44, right: 12, top: 20, bottom: 40 }, "scores by class");
   const most = Math.max(...above, ...below, 1);
@@ -125,9 +126,9 @@ export function histogram({ ends, above, below, width = 440, height = 210 }) {
   draw([...above], t.lines[0], true);
   draw([...below], t.lines[1], false);
   svg.append(s("line", { x1: box.left, x2: box.right, y1: middle, y2: middle, stroke: t.soft }));
-  if (ends[0] < 0 && ends[1] > 0) svg.append(s("line", { x1: x(0), x2: x(0), y1: box.top - 4, y2: box.bottom, stroke: t.ink, "stroke-dasharray": "4 3" }), s("text", { x: x(0), y: box.top - 8, "text-anchor": "middle", fill: t.ink, "font-size": 11 }, "threshold"));
+  if (ends[0] < threshold && ends[1] > threshold) svg.append(s("line", { x1: x(threshold), x2: x(threshold), y1: box.top - 4, y2: box.bottom, stroke: t.ink, "stroke-dasharray": "4 3" }), s("text", { x: x(threshold), y: box.top - 8, "text-anchor": "middle", fill: t.ink, "font-size": 11 }, "threshold"));
   for (const v of ticks(ends[0], ends[1], 4)) svg.append(s("text", { x: x(v), y: box.bottom + 15, "text-anchor": "middle", fill: t.soft, "font-size": 11 }, tickText(v)));
-  svg.append(s("text", { x: (box.left + box.right) / 2, y: box.bottom + 32, "text-anchor": "middle", fill: t.soft }, "score"));
+  svg.append(s("text", { x: (box.left + box.right) / 2, y: box.bottom + 32, "text-anchor": "middle", fill: t.soft }, xTitle));
   svg.append(s("text", { x: box.left - 6, y: box.top + 14, "text-anchor": "end", fill: t.lines[0], "font-weight": 600 }, "true"), s("text", { x: box.left - 6, y: box.bottom - 6, "text-anchor": "end", fill: t.lines[1], "font-weight": 600 }, "false"));
   return svg;
 }

@@ -10,9 +10,9 @@ const GAP = 10;
  * `cell(row, column)` gives null, or { value, scale, label, open, dim, outlined, empty }: `dim` marks an interval that holds chance,
  * `empty` is the word for an undefined value. `bands` colours the rows' and columns' families.
  */
-export function heatmap({ rows, columns, cell, onOpen, selected, rowTitle, columnTitle, bands, legend, width = 38, height = 25, name = "matrix" }) {
+export function heatmap({ rows, columns, cell, onOpen, selected, rowTitle, columnTitle, bands, legend, width = 38, height = 25, name = "matrix", rowLabel = (row) => row }) {
   const t = theme();
-  const left = Math.ceil(Math.max(...rows.map((r) => textWidth(shorten(r), 12)), 40)) + (bands ? 26 : 18) + (rowTitle ? 20 : 0);
+  const left = Math.ceil(Math.max(...rows.map((r) => textWidth(shorten(rowLabel(r)), 12)), 40)) + (bands ? 26 : 18) + (rowTitle ? 20 : 0);
   const longest = Math.max(...columns.map((c) => textWidth(shorten(c), 12)), 10);
   const slanted = columns.some((c) => textWidth(shorten(c), 12) > width - 4);
   const top = (slanted ? Math.ceil(longest * 0.72) + 18 : 22) + (columnTitle ? 20 : 0) + (bands ? 8 : 0);
@@ -25,7 +25,7 @@ export function heatmap({ rows, columns, cell, onOpen, selected, rowTitle, colum
   if (columnTitle) svg.append(s("text", { x: left, y: 14, fill: t.soft, "font-style": "italic" }, columnTitle));
   if (rowTitle) svg.append(s("text", { x: 12, y: top + (rows.length * height) / 2, fill: t.soft, "font-style": "italic", "text-anchor": "middle", transform: `rotate(-90 12 ${top + (rows.length * height) / 2})` }, rowTitle));
   columns.forEach((name, c) => svg.append(columnLabel(name, left + (c + 0.5) * width, top - GAP - (bands ? 6 : 0), slanted, t)));
-  rows.forEach((name, r) => svg.append(s("text", { x: left - GAP - (bands ? 6 : 0), y: top + (r + 0.5) * height + 4, "text-anchor": "end", fill: t.ink }, shorten(name), s("title", null, name))));
+  rows.forEach((name, r) => svg.append(s("text", { x: left - GAP - (bands ? 6 : 0), y: top + (r + 0.5) * height + 4, "text-anchor": "end", fill: t.ink }, shorten(rowLabel(name)), s("title", null, rowLabel(name)))));
   if (bands) drawBands(svg, { rows, columns, bands, left, top, width, height });
   const nodes = rows.map((row, r) => {
     const line = s("g", { role: "row" });

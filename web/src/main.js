@@ -2,29 +2,28 @@
 
 import { h } from "./dom.js";
 import { force, forcedTheme, isDark } from "./theme.js";
-import { inflate, openTable } from "./unpack.js";
-import { choose, onChoice, readHash, state, hashOf } from "./state.js";
-import { VIEWS } from "./views/index.js";
+import { inflate } from "./unpack.js";
+import { onChoice, readHash, hashOf } from "./state.js";
+import { WHOLE, chaptersOf, sectionsOf } from "./chapters.js";
 import { picker } from "./controls.js";
 
 async function start() {
   const index = JSON.parse(new TextDecoder().decode(await inflate("index")));
   const app = document.getElementById("app");
-  const page = { index, run: null, results: null };
   let sections = [];
+  let shown = "";
 
-  async function openRun() {
-    page.run = index.runs[Number(state.run ?? 0)] ?? index.runs[0];
-    page.results = null;
-    page.open = () => (page.results ? Promise.resolve(page.results) : openTable(page.run.results).then((table) => (page.results = table)));
-    build();
+  const runsShown = () => chaptersOf(index).map((page) => index.runs.indexOf(page.run)).join();
+
+  async function openRuns() {
+    shown = runsShown();
+    build(chaptersOf(index));
     await show(wanted());
   }
 
-  function build() {
-    const views = VIEWS.filter((view) => view.available(page));
-    sections = views.map((view) => ({ view, body: h("div", { class: "body" }), drawn: false }));
-    app.replaceChildren(header(page, views), h("main", null, sections.map(sectionOf)), footer(index));
+  function build(chapters) {
+    sections = sectionsOf(chapters).map((part) => ({ ...part, body: h("div", { class: "body" }), drawn: false }));
+    app.replaceChildren(header(chapters, sections), h("main", null, sections.map((part) => sectionOf(part, chapters.length > 1))), footer(index));
     const near = new IntersectionObserver((seen) => {
       for (const entry of seen) if (entry.isIntersecting) draw(sections.find((part) => part.body === entry.target));
       spy();
@@ -36,7 +35,7 @@ async function start() {
     if (!part || (part.drawn && !again)) return;
     part.drawn = true;
     try {
-      const nodes = await part.view.render(page);
+      const nodes = await part.view.render(part.page);
       part.body.replaceChildren(...[nodes].flat(4).filter(Boolean));
     } catch (error) {
       part.body.replaceChildren(h("p", { class: "failed", role: "alert" }, `This view could not be drawn: ${error.message}`));
@@ -47,7 +46,7 @@ async function start() {
   const wanted = () => location.hash.slice(1).split("?")[0];
 
   async function show(id) {
-    const part = sections.find((found) => found.view.id === id);
+    const part = sections.find((found) => found.id === id);
     if (!part) return;
     const place = sections.indexOf(part);
     await Promise.all(sections.slice(0, place + 1).map((found) => draw(found)));
@@ -59,16 +58,16 @@ async function start() {
 
   function spy() {
     const line = innerHeight / 3;
-    const at = sections.findLast((part) => document.getElementById(part.view.id)?.getBoundingClientRect().top < line);
-    for (const link of app.querySelectorAll("nav a")) link.toggleAttribute("aria-current", at !== undefined && link.dataset.view === at.view.id);
+    const at = sections.findLast((part) => document.getElementById(part.id)?.getBoundingClientRect().top < line);
+    for (const link of app.querySelectorAll("nav a")) link.toggleAttribute("aria-current", at !== undefined && link.dataset.view === at.id);
   }
 
   onChoice((changed) => {
-    if (changed.includes("run")) return openRun();
+    if (changed.some((key) => /^run(_|$)/.test(key))) return openRuns();
     const held = document.activeElement?.dataset?.keep;
     return redraw().then(() => held && app.querySelector(`[data-keep="${CSS.escape(held)}"]`)?.focus({ preventScroll: true }));
   });
-  addEventListener("hashchange", () => { const before = page.run; readHash(); if (index.runs[Number(state.run ?? 0)] !== before) openRun(); else redraw().then(() => show(wanted())); });
+  addEventListener("hashchange", () => { readHash(); if (runsShown() !== shown) openRuns(); else redraw().then(() => show(wanted())); });
   addEventListener("scroll", spy, { passive: true });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   let screen = null;
@@ -78,25 +77,28 @@ async function start() {
   app.addEventListener("print-all", async () => { await drawAll(false); print(); });
 
   readHash();
-  await openRun();
+  await openRuns();
   document.documentElement.dataset.ready = "yes";
 }
 
-function header(page, views) {
-  const { index, run } = page;
+function header(chapters, sections) {
   const event = (name) => (e) => e.target.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+  const several = chapters.length > 1;
+  const { run } = chapters[0];
+  const link = ({ id, title, heading }) => h("a", { href: hashOf(id), "data-view": id, class: heading ? "chapter-link" : null, onclick: (e) => { e.currentTarget.href = hashOf(id); } }, title);
   return h("header", null,
     h("div", { class: "masthead" },
-      h("div", null, h("p", { class: "kicker" }, "probeshift report"), h("h1", null, h("bdi", null, run.name), run.step && h("span", { class: "step" }, run.step))),
+      h("div", null, h("p", { class: "kicker" }, "probeshift report"), h("h1", null, several ? "Does the direction still hold?" : h("bdi", null, run.name), !several && run.step && h("span", { class: "step" }, run.step))),
       h("div", { class: "tools" },
-        index.runs.length > 1 && picker({ label: "run", key: "run", options: index.runs.map((r, i) => [i, r.name]), value: index.runs.indexOf(run) }),
+        chapters.filter(({ runs }) => runs.length > 1).map((page) => picker({ label: several ? page.run.title : "run", key: page.key, options: page.runs.map((r, i) => [i, r.name]), value: page.runs.indexOf(page.run) })),
         h("button", { type: "button", onclick: event("retheme"), title: "light or dark" }, "◐ theme"),
         h("button", { type: "button", onclick: event("print-all") }, "print"))),
-    h("nav", { "aria-label": "views" }, views.map((view) => h("a", { href: hashOf(view.id), "data-view": view.id, onclick: (e) => { e.currentTarget.href = hashOf(view.id); } }, view.title))));
+    h("nav", { "aria-label": "views" }, sections.map(link)));
 }
 
-function sectionOf({ view, body }) {
-  return h("section", { id: view.id, "aria-labelledby": `${view.id}-title` }, h("h2", { id: `${view.id}-title` }, view.title), h("p", { class: "lead" }, view.lead), body);
+function sectionOf({ id, title, lead, body, heading }, several) {
+  const name = several && !heading && !WHOLE.includes(id) ? "h3" : "h2";
+  return h("section", { id, class: heading ? "chapter" : null, "aria-labelledby": `${id}-title` }, h(name, { id: `${id}-title`, class: "section-title" }, title), h("p", { class: "lead" }, lead), body);
 }
 
 function footer(index) {

@@ -10,7 +10,7 @@ export function selection(page, table) {
   const options = Object.fromEntries(AXES.map((axis) => [axis, table.distinct(axis)]));
   if (!state.train && !start.train) options.train = ordered(page, options.train);
   const deep = options.layer[Math.floor(options.layer.length * 0.75)];
-  const defaults = { metric: "accuracy", protocol: "strict", method: start.method ?? "dim", layer: start.layer ?? deep, train: start.train, test: start.train, position: start.position };
+  const defaults = { metric: start.metric ?? "accuracy", protocol: "strict", method: start.method ?? "dim", layer: start.layer ?? deep, train: start.train, test: start.train, position: start.position };
   const value = Object.fromEntries(AXES.map((axis) => [axis, chosen(axis, options[axis], defaults[axis])]));
   return { options, ...value };
 }

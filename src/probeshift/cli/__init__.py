@@ -16,12 +16,12 @@ from typing import Annotated
 import typer
 
 import probeshift.cli.threads  # noqa: F401  (first: it says how libraries' threads wait)
-from probeshift.cli import crossdata, datasets, exchange, inspect, models, positions, score, steer, sweep, transfer
-from probeshift.cli import report as report_page
 from probeshift.cli.console import say
+from probeshift.cli.lazy import LazyGroup
 from probeshift.errors import ProbeshiftError
 
 app = typer.Typer(
+    cls=LazyGroup,
     help="Does a direction found in one place of a language model's activation space still hold somewhere else?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -31,22 +31,6 @@ app = typer.Typer(
     },
     epilog="Try first: probeshift demo",
 )
-app.command("demo")(crossdata.demo)
-app.command("plan")(crossdata.plan)
-app.command("extract")(positions.extract)
-app.command("train")(positions.train)
-app.command("steer")(steer.steer)
-app.command("score")(score.score)
-app.command("export")(exchange.export)
-app.command("import")(exchange.import_)
-for _command in (inspect.table, inspect.ls, inspect.show, inspect.diff, inspect.doctor):
-    app.command()(_command)
-app.command("report")(report_page.report)
-app.add_typer(crossdata.app, name="crossdata")
-app.add_typer(sweep.app, name="sweep")
-app.add_typer(datasets.app, name="datasets")
-app.add_typer(models.app, name="models")
-app.add_typer(transfer.app, name="transfer")
 
 
 @app.callback()

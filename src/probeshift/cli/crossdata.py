@@ -1,8 +1,7 @@
-"""`probeshift crossdata ...`, `probeshift demo` and `probeshift plan`."""
+"""`probeshift crossdata ...` and `probeshift plan`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from probeshift.cli.console import duration, print_json, print_table, progress, 
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
 from probeshift.experiments import crossdata
-from probeshift.experiments import demo as demo_recipe
 from probeshift.experiments.compare import OTHER, CompareSettings, open_study
 from probeshift.experiments.compare import compare as run_study
 from probeshift.experiments.crossdata import Comparison, CrossdataSettings
@@ -76,7 +74,7 @@ def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         probes = crossdata.extract(comparison, on_progress=on_progress)
-    _say_tokens(comparison)
+    say_tokens(comparison)
     folder = crossdata.result_folder(settings).folder
     say(
         f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers"
@@ -113,7 +111,7 @@ def evaluate(
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         rows = crossdata.evaluate(comparison, layers=asked, on_progress=on_progress)
-    _say_tokens(comparison)
+    say_tokens(comparison)
     folder = crossdata.result_folder(settings).folder
     undefined = int(rows["value"].isna().sum())
     say(f"{len(rows)} rows, {undefined} undefined (the reason is in each row)")
@@ -147,14 +145,14 @@ def visualize(
     from probeshift.report.crossdata import draw, draw_imported
 
     if imported is not None:
-        _print_pages(draw_imported(imported, output_dir or Path("output/imported"), layer), as_json)
+        print_pages(draw_imported(imported, output_dir or Path("output/imported"), layer), as_json)
         return
     if model is None:
         raise UsageError("--model is missing. Name the model you evaluated, or --import a result file.")
     settings = checked(
         CrossdataSettings, {"model": {"model": model}, **({"output_dir": output_dir} if output_dir else {})}
     )
-    _print_pages(draw(crossdata.result_folder(settings), method=method, layer=layer), as_json)
+    print_pages(draw(crossdata.result_folder(settings), method=method, layer=layer), as_json)
 
 
 @app.command()
@@ -172,12 +170,13 @@ def compare(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False
 
 def _compare(settings: CrossdataSettings, as_json: bool) -> None:
     with progress() as on_progress:
-        comparison, pages = _study(settings, on_progress)
-    _say_tokens(comparison)
-    _print_pages(pages, as_json)
+        comparison, pages = run_and_draw(settings, on_progress)
+    say_tokens(comparison)
+    print_pages(pages, as_json)
 
 
-def _study(settings: CrossdataSettings, on_progress: Progress) -> tuple[Comparison, Pages]:
+def run_and_draw(settings: CrossdataSettings, on_progress: Progress) -> tuple[Comparison, Pages]:
+    """The whole study and its pages."""
     from probeshift.report.comparison.pages import draw_study
 
     comparison = open_study(settings)
@@ -207,47 +206,16 @@ def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         crossdata.run(comparison, layers=layers, on_progress=on_progress)
-    _say_tokens(comparison)
-    _print_pages(draw(crossdata.result_folder(settings)), as_json)
+    say_tokens(comparison)
+    print_pages(draw(crossdata.result_folder(settings)), as_json)
 
 
-def _say_tokens(comparison: Comparison) -> None:
+def say_tokens(comparison: Comparison) -> None:
+    """How much text was read (stderr)."""
     tokens = comparison.tokens()
     padding = 1 - tokens["needed"] / tokens["computed"]
     cut = f"; {tokens['truncated_rows']} prompts cut" if tokens["truncated_rows"] else ""
     say(f"tokens: {tokens['text']:,} in text, {tokens['computed']:,} computed, {padding:.1%} of them padding{cut}")
-
-
-Steering = Annotated[bool, typer.Option("--steering", help="Steer the model with one rule's vector instead.")]
-
-
-def demo(as_json: AsJson = False, output_dir: OutputDir = None, steering: Steering = False) -> None:
-    """A real model, eight probe methods on five bundled truth datasets, one probe on a growing mixture of them. No network, key, GPU.
-
-    Example: probeshift demo
-    """
-    if steering:
-        from probeshift.cli.transfer import steering_demo
-
-        return steering_demo(as_json)
-    _demo(output_dir, as_json)
-
-
-def _demo(output_dir: Path | None, as_json: bool) -> None:
-    from probeshift.experiments import sweep
-    from probeshift.report.crossdata import draw
-    from probeshift.report.sweep import draw_sweep, write_report
-
-    with progress() as on_progress:
-        comparison, study = _study(demo_recipe.settings(output_dir), on_progress)
-        matrices = draw(comparison.results)
-        settings = demo_recipe.sweep_settings(comparison, matrices.numbers["layer"])
-        found = sweep.finished(settings) or sweep.run(settings, on_progress=on_progress)
-        swept = draw_sweep(found, settings.output_dir, brief=True)
-        report = write_report(found, settings.output_dir / "report.txt")
-    _say_tokens(comparison)
-    swept = replace(swept, paths=(*swept.paths, report), numbers={"sweep": found})
-    _print_pages(matrices.then(study).then(swept), as_json)
 
 
 @options_from(*_ALL, skip=_SKIP)
@@ -279,7 +247,8 @@ def _print_plan(report: dict[str, Any], as_json: bool) -> None:
     print(f"probes       {report['probes']:,}, cells {report['cells']:,}")
 
 
-def _print_pages(pages: Any, as_json: bool) -> None:
+def print_pages(pages: Any, as_json: bool) -> None:
+    """Tables, notes and paths on stdout, or one JSON object."""
     if as_json:
         return print_json(pages.to_json())
     for title, columns, rows in pages.tables:

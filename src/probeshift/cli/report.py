@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from probeshift.report.html.run_folder import RunFolder
 
 LARGEST = 15e6  # bytes that open quickly from disk
+_WITH_DETAILS = ("dataset", "")
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; two or more are also compared.")]
 Output = Annotated[
@@ -53,7 +54,7 @@ def _make_details(run: RunFolder, asked: str) -> None:
         return
     if asked != "auto" and not asked.isdigit():
         raise UsageError(f"--details is `auto`, `none` or a layer, got `{asked}`. Try --details auto.")
-    if asked == "auto" and run.details:
+    if asked == "auto" and (run.details or run.kind not in _WITH_DETAILS):
         return
     try:
         with progress() as on_progress:

@@ -126,7 +126,7 @@ def steering_demo(as_json: bool) -> None:
     from dataclasses import asdict
 
     from probeshift.cli.steer import print_texts
-    from probeshift.experiments.steering_demo import RULE, demonstrate
+    from probeshift.experiments.demo.one_rule import RULE, demonstrate
 
     with progress() as on_progress:
         vector, texts, followed = demonstrate(on_progress)

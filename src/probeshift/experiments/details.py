@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 def write_details(folder: Path, layer: int | None = None, on_progress: Progress | None = None) -> list[Path]:
     """Write the side files of every test set of a comparison folder; a file that already holds the layer is kept.
 
-    `layer` defaults to that of the run's best probe, which the selection split chose.
+    `layer` defaults to that of the run's matrix of AUROC, else of its best probe; the selection split chose both.
 
     Raises:
         UsageError: the folder is no comparison of probes in stored activations, or the layer was not fitted.
@@ -40,7 +40,7 @@ def write_details(folder: Path, layer: int | None = None, on_progress: Progress 
     """
     rows = ResultFolder(folder).read()
     stores = _stores(folder)
-    layer = _best_layer(rows) if layer is None else layer
+    layer = _chosen_layer(folder, rows) if layer is None else layer
     _refuse_unfitted(rows, layer)
     probes = _probes(folder, rows)
     paths = []
@@ -66,9 +66,14 @@ def _stores(folder: Path) -> Mapping[str, Path]:
     return found
 
 
-def _best_layer(rows: pd.DataFrame) -> int:
+def _chosen_layer(folder: Path, rows: pd.DataFrame) -> int:
+    import pandas as pd
+
     from probeshift.summaries.study import best_probe
 
+    drawn = folder / "cross_dataset_matrix_auc.csv"
+    if drawn.exists():
+        return int(pd.read_csv(drawn, nrows=1)["layer"].iloc[0])
     return best_probe(rows, str(rows["protocol"].iloc[0])).layer
 
 

@@ -23,6 +23,7 @@ _READS: dict[str, tuple[str, ...]] = {
     "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
 }
+_ROWS = 4096
 _WRITES = ("self_attn.o_proj", "mlp.down_proj")
 
 
@@ -47,7 +48,7 @@ def save_rotated(model: LanguageModel, folder: Path, rotation: np.ndarray) -> Pa
     head.weight = nn.Parameter(head.weight.detach().clone())  # no longer the same weights as the embeddings
     turn = torch.from_numpy(rotation).to(head.weight.device)
     with torch.no_grad():
-        embeddings.weight.copy_(embeddings.weight.double() @ turn)
+        _turn_rows(embeddings.weight, turn)
         _read(head, _fold(backbone.norm), turn)
         for block in backbone.layers:
             for norm, readers in _READS.items():
@@ -69,7 +70,13 @@ def _fold(norm: Any) -> Tensor:
 
 
 def _read(layer: Any, scale: Tensor, turn: Tensor) -> None:
-    layer.weight.copy_((layer.weight.double() * scale) @ turn)
+    _turn_rows(layer.weight, scale[:, None] * turn)
+
+
+def _turn_rows(weight: Tensor, turn: Tensor) -> None:
+    """In place, some rows at a time: the whole in float64 would be twice the model."""
+    for rows in weight.split(_ROWS):
+        rows.copy_(rows.double() @ turn)
 
 
 def _write(layer: Any, turn: Tensor) -> None:

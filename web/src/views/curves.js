@@ -1,6 +1,6 @@
-// Any small table with a step or strength, a value and its bounds is drawn as curves; any with a map between models as points.
+// Any small table with a step or strength, a value and its bounds is drawn as curves.
 
-import { dotChart, lineChart } from "../charts.js";
+import { lineChart } from "../charts.js";
 import { choice, controls, dataTable } from "../controls.js";
 import { figure, rowsOf } from "../exports.js";
 import { words } from "../format.js";
@@ -8,15 +8,22 @@ import { chosen } from "../state.js";
 import { lineStyle } from "../theme.js";
 import { openTable } from "../unpack.js";
 
-const STEPS = ["step", "n_sources", "to", "n_training_samples"];
-const STRENGTHS = ["strength", "factor", "multiplier"];
-const MAPS = ["map", "source_model", "from_model", "target_model"];
+export const STEPS = ["step", "n_sources", "to", "n_training_samples"];
+export const STRENGTHS = ["strength", "factor", "multiplier"];
+export const MAPS = ["map", "source_model", "from_model", "target_model"];
 const VALUES = ["value", "difference", "per_1000", "auroc", "gap", "effect", "accuracy", "recovery", "cosine", "rating", "score", "kl", "perplexity"];
 const SERIES = ["set", "test", "source", "behaviour", "concept", "kind", "method", "direction", "map", "name"];
 const PANELS = ["measure", "metric", "outcome", "quantity"];
 const BOUNDS = [["ci_low", "ci_high"], ["low", "high"], ["value_low", "value_high"]];
 
-const namesOf = (header) => header.columns.map((column) => column.name);
+export const namesOf = (header) => header.columns.map((column) => column.name);
+const TITLES = {
+  auroc_by_step: ["AUROC by step", "Held-out rows of each set. A set's own rows come into training at the step named after it."],
+  gain_per_row: ["Gain of each step, per 1,000 rows added", "Paired on the same test rows."],
+  gap_by_step: ["Gap: AUROC at home less AUROC on each other set", "At home: the sets the probe was first trained on. Below 0, another set is read better than home."],
+  same_size: ["More sources at equal size", "AUROC of a mixture cut to as many rows as the first step has, less that of the first step: what variety alone does."],
+};
+
 const first = (names, candidates) => candidates.find((name) => names.includes(name));
 
 /** The column that a pair of bounds belongs to: `value` by contract, else the number that stands right before the lower one. */
@@ -38,17 +45,10 @@ export function curveSpec(header, xs) {
   return x && found ? { x, ...found, series: first(names, SERIES), panel: first(names, PANELS), label: isNumber(x) ? first(names, ["name", "step_name"]) : null } : null;
 }
 
-const drawable = (run, xs) => Object.entries(run.tables).map(([name, header]) => ({ name, header, spec: curveSpec(header, xs) })).filter((found) => found.spec);
+export const drawable = (run, xs) => Object.entries(run.tables).map(([name, header]) => ({ name, header, spec: curveSpec(header, xs) })).filter((found) => found.spec);
 
-function view(id, title, lead, xs) {
-  return {
-    id, title, lead, available: ({ run }) => drawable(run, xs).length > 0,
-    async render({ run }) { return (await Promise.all(drawable(run, xs).map((found) => panel(found, xs)))).flat(); },
-  };
-}
-
-export const mixtures = view("mixtures", "Mixtures", "The same tests while the training mixture grows: does more variety help, or only more rows?", STEPS);
-export const steering = view("steering", "Steering", "What adding a direction does to the model as it grows stronger, what it costs, and what controls do.", STRENGTHS);
+/** All such tables of a run as figures. */
+export const curves = async (run, xs) => (await Promise.all(drawable(run, xs).map((found) => panel(found, xs)))).flat();
 
 async function panel({ name, header, spec }, xs) {
   const table = await openTable(header);
@@ -69,23 +69,5 @@ async function panel({ name, header, spec }, xs) {
   const undefined_ = rows.filter((row) => table.get(spec.y, row) === null).length;
   const note = [undefined_ && `${undefined_} of ${rows.length} values are undefined and not drawn; the table names why.`, "Bands: 95 % intervals."].filter(Boolean).join(" ");
   const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: one === null || one === spec.y ? words(spec.y) : `${words(one)}, ${words(spec.y)}`, range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 1040, height: 340, name, categories: steps });
-  return [picks, figure({ title: words(name), note, svg: svg || null, data: () => rowsOf(table, rows) }), undefined_ ? dataTable({ source: table, rows, name, columns: table.names.slice(0, 11).map((n) => ({ name: n, places: 3 })) }) : null];
+  return [picks, figure({ title: TITLES[name]?.[0] ?? words(name), note: [TITLES[name]?.[1], note].filter(Boolean).join(" "), svg: svg || null, data: () => rowsOf(table, rows) }), undefined_ ? dataTable({ source: table, rows, name, columns: table.names.slice(0, 11).map((n) => ({ name: n, places: 3 })) }) : null];
 }
-
-export const transfer = {
-  id: "transfer", title: "Transfer", lead: "Vectors of one model in another, through a map learned on other concepts; beside them what needs no map at all.",
-  available: ({ run }) => transferTables(run).length > 0,
-  async render({ run }) {
-    return Promise.all(transferTables(run).map(async ([name, header]) => {
-      const table = await openTable(header);
-      const { y, low, high } = bounded(header);
-      const rows = table.select({});
-      const labels = [...MAPS, "null", "control", "method"].filter((n) => table.has(n) && table.distinct(n).length > 1);
-      const dots = rows.slice(0, 60).map((row) => ({ name: labels.map((n) => table.get(n, row)).filter(Boolean).join(", ") || String(row + 1), value: table.get(y, row), low: table.get(low, row), high: table.get(high, row), control: /null|random|shuffled|mean/.test(labels.map((n) => table.get(n, row)).join(" ")) }));
-      return figure({ title: words(name), note: rows.length > 60 ? `The first 60 of ${rows.length} rows; the CSV has all.` : null, svg: dotChart({ rows: dots, xTitle: words(y), width: 1040, name }), data: () => rowsOf(table, rows) });
-    }));
-  },
-};
-
-const transferTables = (run) => Object.entries(run.tables).filter(([, header]) => MAPS.some((name) => namesOf(header).includes(name)) && bounded(header) && !curveSpec(header, [...STEPS, ...STRENGTHS]));
-

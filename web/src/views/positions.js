@@ -1,4 +1,4 @@
-import { dotChart, scatter } from "../charts.js";
+import { dotChart, histogram, scatter } from "../charts.js";
 import { axes, choice, controls } from "../controls.js";
 import { h } from "../dom.js";
 import { figure, rowsOf } from "../exports.js";
@@ -30,12 +30,13 @@ export const positions = {
 function map(table, rows, found, split) {
   const cells = new Map(rows.map((row) => [`${table.get("layer", row)}\n${table.get("position", row)}`, { ...estimate(table, row), own: table.get("selected", row) === "yes" }]));
   const layers = [...new Set(rows.map((row) => table.get("layer", row)))].sort((a, b) => b - a).map(String);
+  const named = new Map(rows.map((row) => [String(table.get("layer", row)), table.get("layer_name", row)]));
   const places = [...new Set(rows.map((row) => table.get("position", row)))];
   const cell = (layer, position) => {
     const e = cells.get(`${layer}\n${position}`);
     return e && { value: e.value, scale: scaleOf(e, found.metric), dim: holdsChance(e), outlined: e.own, label: `layer ${layer}, ${position}: ${e.value === null ? words(e.reason) : number(e.value)} ${interval(e.low, e.high)}, chance ${number(e.chance)}, n ${e.n}` };
   };
-  const svg = heatmap({ rows: layers, columns: places, cell, onOpen: (layer, position) => choose({ layer, position }, "positions"), selected: [String(found.layer), found.position], name: "positions", rowTitle: "layer", columnTitle: "token position", width: 58, height: 21,
+  const svg = heatmap({ rows: layers, columns: places, cell, onOpen: (layer, position) => choose({ layer, position }, "positions"), selected: [String(found.layer), found.position], name: "positions", rowLabel: (layer) => (Number(layer) < 0 ? named.get(layer) ?? layer : layer), rowTitle: "layer", columnTitle: "token position", width: 58, height: 21,
     legend: { low: /spearman/.test(found.metric) ? "−1" : "0", middle: "chance", high: "1", dim: "interval holds chance", outlined: "chosen" } });
   const words_ = { test: "test rows", cv: "cross-validation on training rows", train: "the training rows themselves, which flatter" }[split] ?? split;
   return figure({ title: `${words(found.metric)} of ${found.method} on ${words_}`, svg, data: () => rowsOf(table, rows) });
@@ -61,7 +62,16 @@ async function predictions({ run }, split) {
   if (!table.has("split", "actual", "predicted")) return null;
   const rows = table.select({ split });
   if (!rows.length || !table.isNumber("actual")) return null;
+  if (table.distinct("actual").every((value) => value === 0 || value === 1)) return byClass(table, rows);
   const points = rows.slice(0, MOST_DOTS).map((row) => ({ x: table.get("actual", row), y: table.get("predicted", row) }));
   const note = rows.length > MOST_DOTS ? `The first ${MOST_DOTS} of ${rows.length} rows; the CSV has all.` : null;
   return figure({ title: "Predictions of the chosen probe", note, svg: scatter({ points, xTitle: "actual", yTitle: "predicted" }), data: () => rowsOf(table, rows) });
+}
+
+const BINS = 20;
+
+/** Probabilities of two classes, drawn as counts. */
+function byClass(table, rows) {
+  const counts = (actual) => { const found = new Array(BINS).fill(0); for (const row of rows) if (table.get("actual", row) === actual) found[Math.min(BINS - 1, Math.floor(table.get("predicted", row) * BINS))] += 1; return found; };
+  return figure({ title: "Predictions of the chosen probe", note: `${rows.length} rows: those that are true above the line, those that are false below it.`, svg: histogram({ ends: [0, 1], above: counts(1), below: counts(0), threshold: 0.5, xTitle: "predicted probability", width: 620 }), data: () => rowsOf(table, rows) });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from probeshift.report.html.plain_text import shown_text
 from probeshift.report.html.run_folder import RunFolder
 
 _REASONS = 5
+_FEW_CONCEPTS = 50
 _CELL = ["split", "protocol", "test", "method", "train", "position", "layer"]
 
 
@@ -21,7 +23,24 @@ def limits(run: RunFolder) -> list[str]:
         "A probe that works shows that something can be read from the activations along one direction. It does not show that the "
         "model uses it, nor that it is what the labels are named after and not something that goes with it."
     )
-    return [shown_text(line) for line in (always, *_of_rows(run.results), *_of_data(run))]
+    said = (always, *_of_rows(run.results), *_of_kind(run), *_of_data(run)) if len(run.results) else _of_kind(run)
+    return [shown_text(line) for line in said]
+
+
+def _of_kind(run: RunFolder) -> Iterator[str]:
+    if run.kind == "mixture":
+        yield from json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))["conclusions"]["may_not"]
+    if run.kind == "model":
+        n = int(run.tables["closeness"]["n_concepts"].iloc[0])
+        if n < _FEW_CONCEPTS:
+            yield f"{n} concepts are a smoke test: intervals are wide, and nothing can be said of concepts in general."
+        if "score" not in run.tables.get("conditions", ()):
+            yield "No texts were written with the carried vectors: a vector that points the right way may still steer nothing."
+    if run.kind == "steering":
+        yield (
+            "One rule, one seed of the random vector and few prompts show that the machinery works, not how well steering works. A rule "
+            "checked by a program says nothing on whether a text is good."
+        )
 
 
 def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
@@ -59,10 +78,12 @@ def _copies(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _gaps(rows: pd.DataFrame) -> Iterator[str]:
-    limited = rows[rows["limited"].astype(object).eq(True)] if "limited" in rows else rows[:0]
+    limited = (
+        rows[rows["limited"].astype(object).eq(True) & rows["split"].eq("test")] if "limited" in rows else rows[:0]
+    )
     if len(limited):
         cut = sorted(map(str, limited["test"].unique()))
-        yield f"{len(cut)} test sets are cut to a limit, so their numbers are not those of the full sets: {', '.join(cut)}."
+        yield f"Cut to a limit, so that numbers are not those of the full test sets: {', '.join(cut)}."
     undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
     if len(undefined):
         reasons = (

@@ -14,6 +14,7 @@ _COUNTED = (
     ("position", "positions"), ("protocol", "protocols"), ("metric", "metrics"),
 )  # fmt: skip
 _NAMED = 9
+MATRIX = "cross_dataset_matrix_auc"
 
 
 def facts(run: RunFolder) -> list[list[str]]:
@@ -26,7 +27,14 @@ def facts(run: RunFolder) -> list[list[str]]:
 
 
 def starting_view(run: RunFolder) -> dict[str, Any]:
-    """Method, training set and layer of the probe the run itself chose without looking at test rows; empty where it chose none."""
+    """Method, training set and layer the run itself chose without looking at test rows; empty where it chose none.
+
+    Where it drew a matrix of AUROC, that of the matrix, which is also what the page's introduction tells of.
+    """
+    matrix = run.tables.get(MATRIX)
+    if matrix is not None and len(matrix):
+        row = matrix.iloc[0]
+        return {"method": str(row["method"]), "train": str(row["train"]), "layer": int(row["layer"]), "metric": "auroc"}
     for table in run.tables.values():
         if {"best_method", "best_train", "best_layer"} <= set(table.columns) and len(table):
             row = table.iloc[0]

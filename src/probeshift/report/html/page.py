@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from probeshift.provenance import publish
 from probeshift.report.html.changes import comparison
 from probeshift.report.html.details import read_details
+from probeshift.report.html.introduction import told
 from probeshift.report.html.limits import limits
 from probeshift.report.html.orders import families, orders
 from probeshift.report.html.overview import facts, starting_view
@@ -31,7 +32,7 @@ from probeshift.report.html.run_folder import RunFolder, open_runs
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
 LONGEST_REPORT = 40_000  # characters of a run's own text
 
 
@@ -50,7 +51,7 @@ class _Blobs:
 
 
 def write_report(paths: Sequence[Path], output: Path, *, with_details: bool = True) -> Path:
-    """Write the report of one or more run folders to `output`. Two runs or more are also compared, each with the first.
+    """Write the report of one or more run folders to `output`. Runs of one kind are also compared, each with the first of them.
 
     Raises:
         UsageError: a path is no run, or named twice.
@@ -82,6 +83,7 @@ def build_page(runs: Sequence[RunFolder], *, with_details: bool = True) -> str:
 def _run(run: RunFolder, blobs: _Blobs, with_details: bool) -> dict[str, Any]:
     return {
         "name": shown_name(run.name),
+        **shown_value(told(run)),
         "step": shown_name(run.manifest.get("step", "")),
         "reading": [shown_text(line) for line in run.reading],
         "written": shown_text(run.written, LONGEST_REPORT),
@@ -112,12 +114,21 @@ def _details(run: RunFolder, blobs: _Blobs) -> dict[str, Any] | None:
 
 
 def _comparisons(runs: Sequence[RunFolder], blobs: _Blobs) -> Iterator[dict[str, Any]]:
-    for other in runs[1:]:
-        found = comparison(runs[0], other)
+    for first, other in _pairs(runs):
+        found = comparison(first, other)
         yield {
-            "before": shown_name(runs[0].name), "after": shown_name(other.name), "words": [shown_text(w) for w in found.words],
+            "before": shown_name(first.name), "after": shown_name(other.name), "words": [shown_text(w) for w in found.words],
             "counts": blobs.table(found.counts), "settings": found.settings, "cells": blobs.table(found.cells),
         }  # fmt: skip
+
+
+def _pairs(runs: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, RunFolder]]:
+    """Each run with result rows beside the first of its kind."""
+    first: dict[str, RunFolder] = {}
+    for run in runs:
+        if run.kind in first and len(run.results):
+            yield first[run.kind], run
+        first.setdefault(run.kind, run)
 
 
 def _csp_hash(text: str) -> str:

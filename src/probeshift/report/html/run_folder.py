@@ -1,6 +1,6 @@
 """What a page reads of a run folder: its result tables, the small tables beside its figures, its manifest and its reading.
 
-Nothing is named by experiment: any folder with a tidy `results.parquet` is a run.
+Any folder with a tidy `results.parquet` is a run; so is one that holds small tables of carried vectors or of steered texts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MAIN = "results"
 LARGEST_TABLE = 4 << 20  # bytes of a file; larger ones stay beside the report
+TABLES_ONLY = {"analysis/closeness.parquet": "model", "curves.parquet": "steering"}
+"""Files by which a run without result rows is known, and what such a run moves a direction to."""
+_FOLDERS = ("", "analysis/", "evaluation/")
 _NEEDED = ("method", "test", "split", "metric", "value")
 _ORDER = ["split", "metric", "protocol", "test", "method", "train", "position", "layer"]
 
@@ -38,7 +41,7 @@ class RunFolder:
             UsageError: there is no such folder, or it holds no results.
         """
         folder = path.parent if path.name == f"{MAIN}.parquet" else path
-        if (folder / f"{MAIN}.parquet").exists():
+        if any((folder / file).exists() for file in (f"{MAIN}.parquet", *TABLES_ONLY)):
             return cls(folder, name or folder.resolve().name)
         below = sorted(p.parent for p in folder.glob(f"*/{MAIN}.parquet")) if folder.is_dir() else []
         found = f" Runs below it: {', '.join(f'`{p}`' for p in below[:6])}." if below else ""
@@ -47,14 +50,29 @@ class RunFolder:
         )
 
     @cached_property
+    def kind(self) -> str:
+        """What it moves a direction to: dataset, mixture, position or model; steering; "" where that cannot be told."""
+        rows = self.results
+        if not len(rows):
+            return next(kind for file, kind in TABLES_ONLY.items() if (self.folder / file).exists())
+        if (self.folder / "comparison.json").exists():
+            return "mixture"
+        several = {name: name in rows and rows[name].nunique() > 1 for name in ("position", "train", "test")}
+        if several["position"] and "selected" in rows:
+            return "position"
+        return "dataset" if several["train"] or several["test"] else ""
+
+    @cached_property
     def results(self) -> pd.DataFrame:
-        """All result rows: the main table and those of other protocols beside it, in one order.
+        """All result rows: the main table and those of other protocols beside it, in one order; none where a run has only tables.
 
         Raises:
             StoreError: a table cannot be read.
         """
         import pandas as pd
 
+        if not (self.folder / f"{MAIN}.parquet").exists():
+            return pd.DataFrame(columns=list(_NEEDED))
         paths = [self.folder / f"{MAIN}.parquet", *sorted(self.folder.glob(f"{MAIN}-*.parquet"))]
         parts = [_read(path).assign(table=path.stem) for path in paths]
         missing = [name for name in _NEEDED if name not in parts[0]]
@@ -77,7 +95,7 @@ class RunFolder:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """The small tables: every csv and parquet of the folder that holds no result rows, by name.
+        """The small tables: every csv and parquet of the folder (a study's parts among them) that holds no result rows, by name.
 
         Raises:
             StoreError: a table cannot be read.
@@ -90,8 +108,11 @@ class RunFolder:
         return [path.name for path in self._others() if path.stat().st_size > LARGEST_TABLE]
 
     def _others(self) -> list[Path]:
-        found = [*self.folder.glob("*.csv"), *self.folder.glob("*.parquet")]
-        return sorted(path for path in found if not path.stem.startswith(MAIN))
+        found = {path.stem: path for part in _FOLDERS for kind in ("csv", "parquet") for path in self._of(part, kind)}
+        return [found[stem] for stem in sorted(found)]
+
+    def _of(self, part: str, kind: str) -> list[Path]:
+        return [path for path in self.folder.glob(f"{part}*.{kind}") if not path.stem.startswith(MAIN)]
 
     @property
     def reading(self) -> list[str]:

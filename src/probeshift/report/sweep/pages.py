@@ -11,6 +11,7 @@ from typing import Any
 from probeshift.provenance import publish, sha256_text
 from probeshift.report.figures import save_figure
 from probeshift.report.sweep.figures import auroc_figure, gain_figure, gap_figure
+from probeshift.report.sweep.flat import flat_tables
 from probeshift.report.sweep.tables import brief_tables, sweep_tables
 from probeshift.report.tables import Pages, Table
 
@@ -20,7 +21,7 @@ _FIGURES = {"auroc_by_step": auroc_figure, "gap_by_step": gap_figure, "gain_per_
 
 
 def draw_sweep(found: Mapping[str, Any], folder: Path, *, brief: bool = False) -> Pages:
-    """Three figures, each with its table as csv, and the tables (`brief`: two of them) for a terminal.
+    """Three figures, each with its table as csv, flat tables of what else was found, and the tables (`brief`: two) for a terminal.
 
     Figures of the same numbers are not drawn again.
     """
@@ -31,6 +32,8 @@ def draw_sweep(found: Mapping[str, Any], folder: Path, *, brief: bool = False) -
         "It may not be concluded:",
         *_listed(conclusions["may_not"]),
     ]
+    for name, table in flat_tables(found).items():
+        publish(folder / f"{name}.csv", table.to_csv(index=False))
     tables = brief_tables(found) if brief else sweep_tables(found)
     return Pages(tuple(tables), tuple(notes), tuple(_drawn(found, folder)), found)
 

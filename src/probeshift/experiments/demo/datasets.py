@@ -1,4 +1,4 @@
-"""The demo: a real instruct model on five bundled truth datasets, all layers, and their sweep, in a minute or two on two cores."""
+"""Another dataset, another mixture: five bundled truth datasets, all layers, and their sweep."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from probeshift.experiments.compare import CompareSettings
 from probeshift.experiments.crossdata import Comparison
 from probeshift.experiments.inputs import DataSettings, ModelSettings
 from probeshift.experiments.sweep_settings import SourceSettings, StepSettings, SweepSettings
+
+MODEL = "smollm2-135m"
 
 # Chosen to show all that can happen to a direction: it holds (cities, words, two cities at once), it is inverted (negations),
 # it is not there (numbers).
@@ -24,7 +26,7 @@ FAMILIES = ("statements", "negations", "translations", "comparisons", "compounds
 def settings(output_dir: Path | None = None) -> CompareSettings:
     """Small limits, every layer, the eight methods of the literature, one seed."""
     return CompareSettings(
-        model=ModelSettings(model="smollm2-135m"),
+        model=ModelSettings(model=MODEL),
         data=DataSettings(datasets=DATASETS, train_limit=300, selection_limit=100, eval_limit=200),
         layer_skip=1,
         output_dir=output_dir or Path("output/demo"),
