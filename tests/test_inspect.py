@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 import tiny_models
 from safetensors.numpy import save_file
-from scipy.stats import binomtest
 
 import probeshift as ps
 from probeshift.errors import UsageError
 from probeshift.inspection import doctor, tables
-from probeshift.inspection.comparing import compare_runs, paired_test
+from probeshift.inspection.comparing import compare_runs
 from probeshift.results import ROW_COLUMNS, ProbeCard, ProbeFile, ResultFolder, save_probes
 
 LAYERS = (3, 5)
@@ -248,15 +247,6 @@ def test_a_far_change_is_beyond_noise_by_intervals_too():
 def test_undefined_values_are_told_as_not_told():
     cells = compare_runs(make_run("a"), make_run("b", seed=5)).cells.query("metric == 'auroc'")
     assert set(cells["how"]) == {"not told"} and cells["beyond_noise"].isna().all() and cells["difference"].isna().all()
-
-
-def test_the_paired_p_is_mcnemars():
-    generator = np.random.default_rng(0)
-    a, b = (generator.random((2, 300)) < [[0.6], [0.7]]).astype(float)
-    p, low, high = paired_test(a, b)
-    assert p == pytest.approx(binomtest(int((b > a).sum()), int((a != b).sum())).pvalue)
-    assert low < (b - a).mean() < high
-    assert paired_test(a, a)[0] == 1.0 and paired_test(np.full(5, np.nan), np.ones(5)) is None
 
 
 def test_false_alarms_stay_rare_where_nothing_changed():

@@ -1,11 +1,6 @@
 """Two runs side by side: what was done differently, which numbers changed, and which of them by more than noise.
 
-Where both runs kept who won which question, and the test set is the same to the byte, a cell's two accuracies are compared question by
-question: McNemar's exact test on the questions only one of them won (a z test of the mean difference where questions are won in part).
-Its p are adjusted after Benjamini and Hochberg over all tested cells. Elsewhere, and for other metrics, a change counts as more than noise
-only if the two 95 % intervals do not meet, which is stricter than a test at 5 %. Neither knows of noise between training seeds.
-
-Sources: McNemar 1947; Benjamini and Hochberg 1995.
+The rule for what is more than noise is that of `summaries.run_changes`; here cells of all splits are compared, and settings.
 """
 
 from __future__ import annotations
@@ -18,17 +13,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, norm
 
 from probeshift.errors import UsageError
 from probeshift.inspection.tables import read_runs
 from probeshift.results import ResultFolder
-from probeshift.summaries.paired import discovery_rates
+from probeshift.summaries.run_changes import BEYOND, EQUAL, OPEN, PAIRED, WITHIN, Correctness, judged, same_questions
 
 KEYS = ("model", "method", "seed", "train", "test", "split", "layer", "position", "protocol", "metric", "control")
 # What one run may have one value of and the other another: then it is the difference asked about, and no reason not to pair.
 _MAY_DIFFER = ("model", "protocol", "seed", "position")
-LEVEL = 0.05
 _SAME = 1e-12
 
 
@@ -64,7 +57,7 @@ def compare_runs(a: Path, b: Path) -> Difference:
     told = {name: _manifest(path) for name, path in (("a", a), ("b", b))}
     keys, apart = _keys(rows["a"], rows["b"])
     cells, only_a, only_b = _joined(rows["a"], rows["b"], keys)
-    cells = _judged(cells, _paired(cells, a, b, told["a"], told["b"], keys))
+    cells = _told(judged(cells, _kept(a, b, cells), same_questions(told["a"], told["b"])))
     settings = [*apart, *_changed(_flat(told["a"]), _flat(told["b"]))]
     return Difference(tuple(settings), cells, only_a, only_b)
 
@@ -79,80 +72,44 @@ def _keys(a: pd.DataFrame, b: pd.DataFrame) -> tuple[list[str], list[tuple[str, 
 def _joined(a: pd.DataFrame, b: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, int, int]:
     columns = [c for c in ("value", "ci_low", "ci_high", "n") if c in a and c in b]
     left, right = (f.drop_duplicates(keys)[[*keys, *columns]] for f in (a, b))
-    both = left.merge(right, on=keys, how="outer", suffixes=("_a", "_b"), indicator=True)
+    both = left.merge(right, on=keys, how="outer", suffixes=("_before", "_after"), indicator=True)
     cells = both[both["_merge"] == "both"].drop(columns="_merge").reset_index(drop=True)
     if cells.empty:
         raise UsageError(
             f"the two runs have no cell in common (compared by {', '.join(keys)}). Are they of the same data sets and methods?"
         )
     for name in ("ci_low", "ci_high", "n"):
-        for side in ("a", "b"):
+        for side in ("before", "after"):
             cells[f"{name}_{side}"] = cells.get(f"{name}_{side}", np.nan)
-    cells["difference"] = cells["value_b"].astype(float) - cells["value_a"].astype(float)
-    return cells, int((both["_merge"] == "left_only").sum()), int((both["_merge"] == "right_only").sum())
-
-
-def _paired(
-    cells: pd.DataFrame, a: Path, b: Path, told_a: dict[str, Any], told_b: dict[str, Any], keys: list[str]
-) -> dict[int, tuple[float, float, float]]:
-    """By cell: p and the 95 % bounds of the mean difference, where both runs kept the same questions."""
-    found: dict[int, tuple[float, float, float]] = {}
-    if not {"metric", "test", "split", "layer", "method", "train"} <= set(keys) or not (a.is_dir() and b.is_dir()):
-        return found
-    accuracies = cells[(cells["metric"] == "accuracy") & (cells["n_a"] == cells["n_b"])]
-    for (test, split), part in accuracies.groupby(["test", "split"]):
-        if not _same_questions(told_a, told_b, test):
-            continue
-        won = [_won(folder, test, split) for folder in (a, b)]
-        for index, row in part.iterrows():
-            key = (row["method"], row["train"], int(row["layer"]), test)
-            if all(key in w for w in won) and len(won[0][key]) == len(won[1][key]):
-                tested = paired_test(won[0][key], won[1][key])
-                found |= {int(index): tested} if tested else {}  # type: ignore[call-overload]
-    return found
-
-
-def _same_questions(a: dict[str, Any], b: dict[str, Any], test: str) -> bool:
-    hashes = [told.get("datasets", {}).get(test, {}).get("content_hash") for told in (a, b)]
-    return hashes[0] is not None and hashes[0] == hashes[1]
-
-
-def _won(folder: Path, test: str, split: str) -> dict[tuple[str, str, int, str], np.ndarray]:
-    results = ResultFolder(folder)
-    return results.correct(split, tests={test}) if (folder / "results.contexts.json").is_file() else {}
-
-
-def paired_test(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float] | None:
-    """p and 95 % bounds of the mean of b - a over the questions both have; None without any.
-
-    McNemar's exact test where each question is won or lost, else a z test.
-    """
-    differences = (b - a)[~(np.isnan(a) | np.isnan(b))]
-    n = len(differences)
-    if n < 2:
-        return None
-    mean, error = differences.mean(), differences.std(ddof=1) / np.sqrt(n)
-    low, high = mean - 1.96 * error, mean + 1.96 * error
-    if np.isin(differences, (-1.0, 0.0, 1.0)).all():
-        up, down = int((differences > 0).sum()), int((differences < 0).sum())
-        p = min(1.0, 2 * float(binom.cdf(min(up, down), up + down, 0.5)))
-    else:
-        p = float(2 * norm.sf(abs(mean) / error)) if error > 0 else 1.0
-    return p, float(low), float(high)
-
-
-def _judged(cells: pd.DataFrame, paired: dict[int, tuple[float, float, float]]) -> pd.DataFrame:
-    tests = pd.DataFrame.from_dict(paired, orient="index", columns=["p", "ci_low", "ci_high"], dtype=float).reindex(
-        cells.index
+    return (
+        cells.astype({"value_before": float, "value_after": float}),
+        int((both["_merge"] == "left_only").sum()),
+        int((both["_merge"] == "right_only").sum()),
     )
-    cells = cells.assign(**tests, q=discovery_rates(tests["p"]))
-    apart = (cells["ci_low_b"] > cells["ci_high_a"]) | (cells["ci_high_b"] < cells["ci_low_a"])
-    known = cells[["ci_low_a", "ci_high_a", "ci_low_b", "ci_high_b"]].notna().all(axis=1)
-    beyond = pd.Series([None] * len(cells), index=cells.index, dtype=object)
-    beyond[known] = apart[known].map(bool)
-    beyond[cells["q"].notna()] = (cells["q"] < LEVEL)[cells["q"].notna()].map(bool)
-    how = np.where(cells["p"].notna(), "paired", np.where(known, "intervals", "not told"))
-    return cells.assign(how=how, beyond_noise=beyond)
+
+
+def _kept(a: Path, b: Path, cells: pd.DataFrame) -> dict[str, tuple[Correctness, Correctness]]:
+    """The questions each probe won in both runs, by split; none where a run kept no record of them."""
+    needed = {"metric", "test", "split", "layer", "method", "train"}
+    if not (needed <= set(cells) and all((run / "results.contexts.json").is_file() for run in (a, b))):
+        return {}
+    tests, one, other = set(cells["test"]), ResultFolder(a), ResultFolder(b)
+    return {
+        str(split): (one.correct(str(split), tests=tests), other.correct(str(split), tests=tests))
+        for split in cells["split"].unique()
+    }
+
+
+def _told(cells: pd.DataFrame) -> pd.DataFrame:
+    """The verdict as `how` and `beyond_noise`, which is None where it cannot be told."""
+    beyond = cells["verdict"].map({BEYOND: True, WITHIN: False, EQUAL: False, OPEN: None}).astype(object)
+    how = np.where(cells["basis"].eq(PAIRED), "paired", np.where(cells["verdict"].eq(OPEN), "not told", "intervals"))
+    renamed = {name: name.replace("_before", "_a").replace("_after", "_b") for name in cells}
+    return (
+        cells.rename(columns=renamed)
+        .assign(how=how, beyond_noise=beyond.where(beyond.notna(), None))
+        .drop(columns=["basis", "verdict"])
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

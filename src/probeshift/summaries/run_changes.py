@@ -9,6 +9,7 @@ cells (Benjamini and Hochberg 1995); elsewhere it is whether the bounds leave 0 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,14 +43,38 @@ def changes(
     kept = [*key, "value", "ci_low", "ci_high", "n"]
     sides = [_plain(pick(rows, split="test")[kept].drop_duplicates(key), key) for rows in (before, after)]
     both = sides[0].merge(sides[1], on=key, suffixes=("_before", "_after"))
-    both["difference"] = both["value_after"] - both["value_before"]
-    both["p"], both["correlation"] = np.nan, 0.0
-    if correct is not None:
-        _compare_questions(both, correct, same_questions)
+    return judged(both, {"test": correct} if correct is not None else {}, same_questions)
+
+
+def judged(
+    both: pd.DataFrame,
+    correct: Mapping[str, tuple[Correctness, Correctness]],
+    same_questions: Callable[[str], bool],
+) -> pd.DataFrame:
+    """Cells that both runs have, with `difference`, bounds, `p`, `q`, `basis` and `verdict`: the rule of every comparison of runs.
+
+    `both` has `value_before`, `value_after` and the saved bounds `ci_low_before` ... `ci_high_after`. `correct` are both runs' questions
+    won, by split; without a column `split` all cells are of the test split.
+    """
+    both = both.assign(difference=both["value_after"] - both["value_before"], p=np.nan, correlation=0.0)
+    for split, won in correct.items():
+        of_split = both["split"].eq(split) if "split" in both else pd.Series(True, index=both.index)
+        _compare_questions(both, of_split, won, same_questions)
     both["ci_low"], both["ci_high"] = _bounds(both)
     both["q"] = discovery_rates(both["p"])
     both["basis"] = np.where(both["p"].notna(), PAIRED, UNPAIRED)
     return both.assign(verdict=_verdicts(both)).drop(columns="correlation")
+
+
+def same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether two runs, by their manifests, asked a test set the same questions: same content, same splits, same limit."""
+
+    def of(manifest: Mapping[str, Any], test: str) -> tuple[Any, ...] | None:
+        data = manifest.get("datasets", {}).get(test)
+        limit = manifest.get("settings", {}).get("data", {}).get("eval_limit")
+        return (data["content_hash"], data.get("split_rule"), data.get("split_by"), limit) if data else None
+
+    return lambda test: (known := of(before, test)) is not None and known == of(after, test)
 
 
 def _plain(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
@@ -63,9 +88,9 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     return found.rename("cells").reset_index()
 
 
-def _compare_questions(both, correct, same_questions) -> None:
-    """Fill `p` and `correlation` of the accuracies that both runs have the same questions of, a test set at a time."""
-    accuracy = both[both["metric"].eq("accuracy")]
+def _compare_questions(both, rows, correct, same_questions) -> None:
+    """Fill `p` and `correlation` of the accuracies among `rows` that both runs have the same questions of, a test set at a time."""
+    accuracy = both[rows & both["metric"].eq("accuracy")]
     for test, part in accuracy.groupby("test", observed=True):
         if not same_questions(str(test)):
             continue

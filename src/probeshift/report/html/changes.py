@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from probeshift.report.html.plain_text import shown_text
 from probeshift.report.html.provenance import flat
 from probeshift.report.html.run_folder import MAIN, RunFolder
 from probeshift.results import ResultFolder
-from probeshift.summaries.run_changes import BEYOND, Correctness, changes, counts
+from probeshift.summaries.run_changes import BEYOND, Correctness, changes, counts, same_questions
 
 _NOT_COMPARED = ("made.time", "stores", "contexts")
 _METRICS = ("accuracy", "auroc")
@@ -34,7 +33,7 @@ def comparison(before: RunFolder, after: RunFolder) -> Comparison:
     sides = [_rows(run, protocol) for run in (before, after)]
     correct = _correct(before, sides[0]), _correct(after, sides[1])
     paired = correct if correct[0] and correct[1] else None
-    cells = changes(sides[0], sides[1], paired, _same_questions(before.manifest, after.manifest))
+    cells = changes(sides[0], sides[1], paired, same_questions(before.manifest, after.manifest))
     return Comparison(_words(cells, paired is not None), cells, counts(cells), _settings(before, after))
 
 
@@ -56,17 +55,6 @@ def _correct(run: RunFolder, rows: pd.DataFrame) -> Correctness:
     tables = rows["table"].unique()
     kept = len(tables) == 1 and (run.folder / f"{tables[0]}.contexts.json").exists()
     return ResultFolder(run.folder).correct(table=tables[0]) if kept else {}
-
-
-def _same_questions(before: Mapping[str, Any], after: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Whether both runs asked a test set the same questions: same content, same splits, same limit."""
-
-    def of(manifest: Mapping[str, Any], test: str) -> tuple[Any, ...] | None:
-        data = manifest.get("datasets", {}).get(test)
-        limit = manifest.get("settings", {}).get("data", {}).get("eval_limit")
-        return (data["content_hash"], data["split_rule"], data["split_by"], limit) if data else None
-
-    return lambda test: (known := of(before, test)) is not None and known == of(after, test)
 
 
 def _words(cells: pd.DataFrame, paired: bool) -> list[str]:

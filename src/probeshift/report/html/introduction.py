@@ -132,8 +132,8 @@ def _positions(run: RunFolder) -> Iterator[str]:
         best.get("layer_name", f"layer {best['layer']}"),
     )
     yield (
-        f"{str(best.get('selected_by', 'The run')).capitalize()} chose `{place}` at `{best['position']}` out of {len(cells)} layers and tokens. "
-        f"On {best['n']:.0f} test {best['n_kind']} that chose nothing its {named} is {best['value']:.2f} [{best['ci_low']:.2f}, "
+        f"{str(best.get('selected_by', 'The run')).capitalize()} chose `{place}` at `{best['position']}` out of {len(cells)} layers and "
+        f"tokens. On {best['n']:.0f} test {best['n_kind']} that chose nothing its {named} is {best['value']:.2f} [{best['ci_low']:.2f}, "
         f"{best['ci_high']:.2f}]; {best['chance']:g} is guessing."
     )
     controls = rows[_is_true(rows, "control") & rows["metric"].eq(best["metric"]) & rows["value"].notna()]
@@ -154,8 +154,8 @@ def _empty_places(cells: pd.DataFrame) -> Iterator[str]:
     undefined = cells[cells["value"].isna() & cells["layer"].eq(EMBEDDINGS)]
     if len(undefined):
         yield (
-            f"At {len(undefined)} places (the embeddings) there is nothing to read, and the value is undefined, as it must be: a token that "
-            "is the same in every prompt has the same embedding in every prompt."
+            f"At {len(undefined)} places (the embeddings) there is nothing to read, and the value is undefined, as it must be: a token "
+            "that is the same in every prompt has the same embedding in every prompt."
         )
 
 
