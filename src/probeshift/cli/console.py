@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
 def say(text: str) -> None:
     """A line about what is going on (stderr)."""
     print(text, file=sys.stderr, flush=True)
+
+
+def offer_page(folder: Path) -> None:
+    """The command that makes one page of a finished run (stderr)."""
+    say(f"one page to read it all: probeshift report {shlex.quote(str(folder))}")
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probeshift.cli.console import duration, print_json, print_table, progress, say, size
+from probeshift.cli.console import duration, offer_page, print_json, print_table, progress, say, size
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
 from probeshift.experiments import crossdata
@@ -173,6 +173,7 @@ def _compare(settings: CrossdataSettings, as_json: bool) -> None:
         comparison, pages = run_and_draw(settings, on_progress)
     say_tokens(comparison)
     print_pages(pages, as_json)
+    offer_page(comparison.results.folder)
 
 
 def run_and_draw(settings: CrossdataSettings, on_progress: Progress) -> tuple[Comparison, Pages]:
@@ -207,7 +208,8 @@ def _run(settings: CrossdataSettings, layers: str, as_json: bool) -> None:
         comparison = Comparison.open(settings)
         crossdata.run(comparison, layers=layers, on_progress=on_progress)
     say_tokens(comparison)
-    print_pages(draw(crossdata.result_folder(settings)), as_json)
+    print_pages(draw(comparison.results), as_json)
+    offer_page(comparison.results.folder)
 
 
 def say_tokens(comparison: Comparison) -> None:

@@ -28,7 +28,7 @@ Steering = Annotated[bool, typer.Option("--steering", help="Only steer the model
 
 
 def demo(as_json: AsJson = False, output_dir: OutputDir = None, steering: Steering = False) -> None:
-    """A direction moved to other datasets, mixtures, tokens and another model: a real model, one page. No network, key, GPU.
+    """A direction moved to other datasets, mixtures, tokens and another model, told in one page. A real model; no network, key, GPU.
 
     Example: probeshift demo
     """

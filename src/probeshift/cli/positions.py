@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeshift.cli.console import duration, print_json, print_table, progress, say, size
+from probeshift.cli.console import duration, offer_page, print_json, print_table, progress, say, size
 from probeshift.cli.crossdata import AsJson, DryRun
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.experiments.inputs import ModelSettings
@@ -50,6 +50,7 @@ def train(given: dict[str, Any], as_json: AsJson = False) -> None:
     say(trained.decision)
     paths = _write(trained)
     pages = draw(settings.output_dir)
+    offer_page(settings.output_dir)
     if as_json:
         return print_json(pages.to_json())
     for title, columns, rows in pages.tables:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from probeshift.cli.console import print_json, print_table, progress, say
+from probeshift.cli.console import offer_page, print_json, print_table, progress, say
 from probeshift.errors import UsageError
 
 app = typer.Typer(
@@ -118,3 +118,4 @@ def _show(found: dict[str, Any], folder: Path, as_json: bool) -> None:
         print(path)
     n_steps = len(found["step_values"])
     say(f"{n_steps} step{'s' * (n_steps != 1)} compared")
+    offer_page(folder)

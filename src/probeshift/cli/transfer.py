@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probeshift.cli.console import print_json, print_table, progress, say
+from probeshift.cli.console import offer_page, print_json, print_table, progress, say
 from probeshift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -203,3 +203,4 @@ def _show(folder: Path, as_json: bool) -> None:
         print_table(title, columns, rows)
     for line in (*pages.notes, *pages.paths):
         print(line)
+    offer_page(folder)

@@ -14,4 +14,4 @@ import { provenance } from "./provenance.js";
 export const OF_KIND = { dataset: [matrix, layers, methods], mixture: [mixtures], position: [positions], model: [transfer, steering], steering: [steering] };
 
 /** In reading order; a view that a run has nothing for is not there. */
-export const VIEWS = [overview, matrix, layers, positions, methods, mixtures, steering, transfer, compare, tables, provenance];
+export const VIEWS = [overview, matrix, layers, positions, methods, mixtures, transfer, steering, compare, tables, provenance];

@@ -58,8 +58,9 @@ def _datasets(run: RunFolder) -> Iterator[str]:
         f"On another set it still works in {above} of {len(away)} pairs, points the wrong way in {below}, and cannot be told from guessing "
         f"in {len(away) - above - below} (whole 95 % interval above 0.5, below it, or around it)."
     )
-    for train, own in away.groupby("train", sort=False):
-        yield f"Found on `{train}`: {_far_ends(own)}."
+    listed = [*run.manifest.get("datasets", {}), *away["train"].unique()]
+    for train in (name for name in dict.fromkeys(listed) if name in set(away["train"])):
+        yield f"Found on `{train}`: {_far_ends(away[away['train'].eq(train)])}."
 
 
 def _n_above(cells: pd.DataFrame) -> int:
