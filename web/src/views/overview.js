@@ -24,7 +24,7 @@ function several(chapters) {
 
 function one(run) {
   return [
-    (run.asked || run.found.length > 0) && h("div", { class: "card wide" }, h("h3", null, "What was asked, and what came out"), run.asked && h("p", { class: "asked" }, run.asked), sentences(run.found)),
+    run.found.length > 0 && h("div", { class: "card wide" }, h("h3", null, "What was asked, and what came out"), run.asked && h("p", { class: "asked" }, run.asked), sentences(run.found)),
     h("div", { class: "card facts" }, h("h3", null, "What was measured"), facts(run)),
     reading(),
     words(run),
