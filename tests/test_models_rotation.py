@@ -56,3 +56,13 @@ def test_models_built_otherwise_and_matrices_that_do_not_rotate_are_refused(tmp_
     for matrix in (np.eye(32), np.ones((64, 64))):
         with pytest.raises(UsageError, match="must be an orthogonal matrix of 64 x 64"):
             save_rotated(llama, tmp_path, matrix)
+
+
+def test_turning_the_model_itself_writes_the_same_file_and_a_kept_one_stays_as_it_is(tmp_path):
+    model = load_model(str(tiny_models.shared("llama")), dtype="float32", device="cpu", check=False)
+    before, turn = {name: w.clone() for name, w in model.module.named_parameters()}, random_rotation(64, seed=2)
+    kept = save_rotated(model, tmp_path / "kept", turn)
+    assert all(torch.equal(w, before[name]) for name, w in model.module.named_parameters())
+    turned = save_rotated(model, tmp_path / "turned", turn, keep=False)
+    assert (kept / "model.safetensors").read_bytes() == (turned / "model.safetensors").read_bytes()
+    assert not all(torch.equal(w, before[name]) for name, w in model.module.named_parameters() if name in before)

@@ -33,16 +33,17 @@ def random_rotation(d_model: int, seed: int = 0) -> np.ndarray:
     return q * np.sign(np.diag(r))
 
 
-def save_rotated(model: LanguageModel, folder: Path, rotation: np.ndarray) -> Path:
+def save_rotated(model: LanguageModel, folder: Path, rotation: np.ndarray, *, keep: bool = True) -> Path:
     """Write the model in the basis of `rotation` as a checkpoint, tokenizer included; returns the folder.
 
-    Computed in float64, written in float32. Llama, Mistral, Qwen 2 and 3 and models built alike.
+    Computed in float64, written in float32. With `keep` False the given model itself is turned, which spares a second one in
+    memory. Llama, Mistral, Qwen 2 and 3 and models built alike.
 
     Raises:
         UsageError: the model is built in another way, or the rotation is not one of its width.
     """
     _check(model, rotation)
-    module: Any = copy.deepcopy(model.module).float()
+    module: Any = (copy.deepcopy(model.module) if keep else model.module).float()
     module.config.tie_word_embeddings = False
     backbone, head, embeddings = module.get_decoder(), module.get_output_embeddings(), module.get_input_embeddings()
     head.weight = nn.Parameter(head.weight.detach().clone())  # no longer the same weights as the embeddings

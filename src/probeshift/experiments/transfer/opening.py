@@ -38,7 +38,7 @@ def rotated_copy(entry: ModelEntry) -> Path:
         # In float64 and float32: a copy in bfloat16 would say something else.
         model = load_model(info, dtype="float32", device="cpu")
         making = folder.with_name(f".{name}.{os.getpid()}")
-        save_rotated(model, making, random_rotation(info.d_model, entry.rotation_seed or 0))
+        save_rotated(model, making, random_rotation(info.d_model, entry.rotation_seed or 0), keep=False)
         os.replace(making, folder)
     return folder
 
