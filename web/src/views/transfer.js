@@ -22,6 +22,9 @@ export const transfer = {
 
 const isControl = (name) => CONTROLS.test(name);
 
+/** What the bars are, or why there are none. */
+const overConcepts = (table, rows, name) => (rows.some((row) => table.get(`${name}_low`, row) !== null) ? "with a 95 % interval over concepts" : `without interval (${words(table.get(`${name}_reason`, rows[0]) ?? "none was saved")})`);
+
 /** The mean over concepts, and a tick for each concept and draw: five of them say more than an interval. */
 function cosineChart(table, cosines) {
   const rows = table.select({});
@@ -35,7 +38,7 @@ function cosineChart(table, cosines) {
 function aurocChart(table) {
   const rows = table.select({});
   const dots = rows.map((row) => ({ name: table.get("condition", row), value: table.get("auroc", row), low: table.get("auroc_low", row), high: table.get("auroc_high", row), control: isControl(table.get("condition", row)), reason: words(table.get("auroc_reason", row)) }));
-  return figure({ title: "Does the vector find texts that show its concept?", note: `Mean AUROC over ${table.get("n_concepts", rows[0])} concepts on rows kept out of the vectors, with a 95 % interval over concepts. Random vectors lie a little above 0.5 where longer texts show a concept more often.`, svg: dotChart({ rows: dots, lines: [{ x: 0.5, label: "chance" }], xTitle: "AUROC", width: 1040, name: "detection" }), data: () => rowsOf(table, rows), name: "detection" });
+  return figure({ title: "Does the vector find texts that show its concept?", note: `Mean AUROC over ${table.get("n_concepts", rows[0])} concepts on rows kept out of the vectors, ${overConcepts(table, rows, "auroc")}. Random vectors lie a little above 0.5 where longer texts show a concept more often.`, svg: dotChart({ rows: dots, lines: [{ x: 0.5, label: "chance" }], xTitle: "AUROC", width: 1040, name: "detection" }), data: () => rowsOf(table, rows), name: "detection" });
 }
 
 function scores(table) {
@@ -45,8 +48,8 @@ function scores(table) {
     const dots = rows.map((row) => ({ name: table.get("condition", row), value: table.get("score", row), low: table.get("score_low", row), high: table.get("score_high", row), control: isControl(table.get("condition", row)), reason: words(table.get("score_reason", row)) }));
     const columns = [["condition"], ["n_concepts", "concepts"], ["n_texts", "texts"], ["gain", "gain over none"], ["gain_low", "from"], ["gain_high", "to"], ["p_none_holm", "p (Holm)"], ["recovery", "share of native gain"], ["recovery_low", "from"], ["recovery_high", "to"], ["recovery_reason", "why undefined"], ["harmed", "concepts harmed"], ["kl", "KL, nats a token"], ["perplexity"]];
     return [
-      figure({ title: `What steering does: test prompts, ${how}`, note: "Share of texts that follow the rule (or the judge's rating), mean over concepts, with a 95 % interval over concepts. Hollow: controls.", svg: dotChart({ rows: dots, xTitle: "score", width: 1040, name: `scores ${at}` }), data: () => rowsOf(table, rows) }),
-      dataTable({ source: table, rows, name: `conditions_${at}`, caption: "Gain, recovery and cost", columns: columns.filter(([name]) => table.has(name)).map(([name, title]) => ({ name, title: title ?? words(name), places: 2 })) }),
+      figure({ title: `What steering does: test prompts, ${how}`, note: `Share of texts that follow the rule (or the judge's rating), mean over concepts, ${overConcepts(table, rows, "score")}. Hollow: controls.`, svg: dotChart({ rows: dots, xTitle: "score", width: 1040, name: `scores ${at}` }), data: () => rowsOf(table, rows) }),
+      dataTable({ source: table, rows, name: `conditions_${at}`, caption: "Gain, recovery and cost", columns: columns.filter(([name]) => table.has(name)).map(([name, title]) => ({ name, title: title ?? words(name), places: 2, format: name.endsWith("_reason") ? (row) => words(table.get(name, row)) : null })) }),
     ];
   });
 }
