@@ -28,7 +28,11 @@ KEPT = json.loads((Path(__file__).parent / "anchors" / "demo.json").read_text())
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("golden")
+    """A place of its own with an empty cache: nothing that was computed before, perhaps in another number format, is taken over."""
+    home = tmp_path_factory.mktemp("golden")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBESHIFT_CACHE", str(home / "cache"))
+        yield home
 
 
 @pytest.fixture(scope="module")
