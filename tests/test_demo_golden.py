@@ -7,6 +7,7 @@ changes places moves an AUROC of 80 questions by less than that. Where a cell is
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -33,6 +34,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBESHIFT_CACHE", str(home / "cache"))
         yield home
+    shutil.rmtree(home / "cache")  # a model and its copy
 
 
 @pytest.fixture(scope="module")
