@@ -203,6 +203,15 @@ def test_a_changed_question_never_reuses_stale_rows(change, tmp_path):
     assert not np.array_equal(second.read(2), first.read(2))
 
 
+def test_a_finished_store_in_another_dtype_is_named_and_not_taken(caplog):
+    folder = tiny_models.shared("llama")
+    run(folder, 20, dtype="bfloat16")
+    caplog.clear()
+    with caplog.at_level("INFO", "probeshift"):
+        assert run(folder, 20).dtype == "float32"
+    assert "--dtype bfloat16 takes it" in caplog.text
+
+
 def test_running_out_of_memory_halves_the_batch_and_goes_on(caplog):
     folder = tiny_models.shared("llama")
     expected = run(folder, 40, reuse_prefixes=False)

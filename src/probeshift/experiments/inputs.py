@@ -214,13 +214,10 @@ class Workspace:
         return self.plan(statements, self.options(layers), label=f"{dataset.name}-{split}")
 
     def plan(self, statements: Sequence[Statement], options: ExtractionOptions, *, label: str) -> Extraction:
-        """Plan an extraction, or find it finished (in whichever dtype, when that was left to the hardware)."""
+        """Plan an extraction, or find it finished."""
         from probeshift.extraction import prepare
 
-        auto = self.settings.dtype == "auto"
-        return prepare(
-            statements, self.info, self.tokenizer, options, label=label, any_dtype=auto, identity=self.identity
-        )
+        return prepare(statements, self.info, self.tokenizer, options, label=label, identity=self.identity)
 
     @contextmanager
     def loader(self) -> Iterator[Callable[[], LanguageModel]]:

@@ -58,12 +58,11 @@ class _TextReader:
         return self._raw(one.name, statements) if self.settings.sae is None else self._encoded(one.name, statements)
 
     def _raw(self, name: str, statements: Sequence[Statement]) -> FeatureTable:
-        from probeshift.extraction import extract, prepare
+        from probeshift.extraction import extract
 
         layer, position, space = self.settings.layer or 0, self.settings.position, self.workspace
         options = replace(space.options((layer,)), positions=(position,))
-        given: dict[str, Any] = {"label": name, "any_dtype": True, "identity": space.identity}
-        job = prepare(statements, space.info, space.tokenizer, options, **given)
+        job = space.plan(statements, options, label=name)
         return table_of_store(name, extract(job, self.load, on_progress=self.on_progress), layer, position)
 
     @cached_property

@@ -162,7 +162,12 @@ class _Size:
     def fits(self, budget: int, max_rows: int | None) -> bool:
         held = self.rows * self.longest
         wasteful = self.tokens > MAX_WASTE * self.ideal and self.tokens > budget // 8
-        return self.tokens <= budget and held <= MAX_HELD * budget and self.rows <= (max_rows or self.rows) and not wasteful
+        return (
+            self.tokens <= budget
+            and held <= MAX_HELD * budget
+            and self.rows <= (max_rows or self.rows)
+            and not wasteful
+        )
 
 
 def _pack(

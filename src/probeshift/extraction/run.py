@@ -66,27 +66,28 @@ def prepare(
     options: ExtractionOptions,
     *,
     label: str,
-    any_dtype: bool = False,
     identity: dict[str, Any] | None = None,
     root: Path | None = None,
 ) -> Extraction:
     """Make the plan and look for a finished store that already answers it. Loads no weights.
 
-    A finished store answers when it holds the same content at all wanted layers, in the wanted dtype (or, with `any_dtype`,
-    in whichever it was computed).
+    A finished store answers when it holds the same content at all wanted layers, in the wanted dtype. Never in another: one split
+    in bfloat16 and one in float32 are not the same place.
     """
     plan = make_plan(statements, info, tokenizer, options, identity)
     home = (root or cache_root() / "activations") / folder_name(info.name)
     folder = home / f"{label}-{plan.content_id[:12]}-{plan.plan_id[:12]}"
-    return Extraction(label, plan, options, folder, _find_finished(home, plan, options, any_dtype))
+    return Extraction(label, plan, options, folder, _find_finished(home, plan, options))
 
 
-def _find_finished(home: Path, plan: Plan, options: ExtractionOptions, any_dtype: bool) -> ActivationStore | None:
+def _find_finished(home: Path, plan: Plan, options: ExtractionOptions) -> ActivationStore | None:
     for index in sorted(home.glob(f"*-{plan.content_id[:12]}-*/index.json")):
         store = ActivationStore.open(index.parent)
         same = store.plan["content_id"] == plan.content_id and set(options.layers) <= set(store.layers)
-        if same and (any_dtype or store.plan["dtype"] == options.dtype):
+        if same and store.dtype == options.dtype:
             return store
+        if same:
+            log.info("%s is there in %s; --dtype %s takes it", index.parent.name, store.dtype, store.dtype)
     return None
 
 
