@@ -155,17 +155,18 @@ def _control(methods: Sequence[str]) -> list[str]:
 
 
 def _current(study: Study, method: str, texts: Sequence[str], layers: tuple[int, int]) -> bool:
-    """Whether every file of a method is there and of this text, these layers and these weights."""
+    """Whether every file of a method is there and of this text, these layers, chosen in this way, and these weights."""
     from probeshift.models import weight_hash
 
     source, target = (study.model(name).info for name in (study.settings.source, study.settings.target))
-    wanted = (sha256_json(list(texts)), layers, weight_hash(source), weight_hash(target))
+    wanted = (sha256_json(list(texts)), layers, _layer_choice(study), weight_hash(source), weight_hash(target))
     for seed in _seeds(study, method):
         try:
             card = load(study, method, seed).card
         except StoreError:
             return False
-        found = (card.text, (card.source_layer, card.target_layer), card.source_weights, card.target_weights)
+        both = (card.source_layer, card.target_layer)
+        found = (card.text, both, card.layer_choice, card.source_weights, card.target_weights)
         if found != wanted or card.seed != seed:
             return False
     return True

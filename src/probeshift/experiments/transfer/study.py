@@ -154,10 +154,9 @@ def rule_concepts(names: Sequence[str]) -> ConceptData:
     for known in map(rule, names):
         concepts.append(Concept(known.name, f"text that follows the rule: {known.request}", known.request))
         for pair in known.pairs():
-            kinds = ((pair.positive, True), (pair.negative, False))
             rows += [
                 ConceptRow(known.name, pair.instruction, said, positive, part_of(pair.instruction))
-                for said, positive in kinds
+                for said, positive in pair.answers
             ]
     return ConceptData("rules", tuple(concepts), tuple(rows))
 
