@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probeshift.errors import MissingError, StoreError, UsageError
+from probeshift.experiments.transfer.split import read_json
 from probeshift.experiments.transfer.study import MAPS, Study
 from probeshift.provenance import sha256_json, sha256_text
 
@@ -39,10 +39,9 @@ def _texts(path: Path | None) -> list[str]:
         return [s.text for name in FACTS_DATASETS for s in load_dataset(name).statements]
     if not path.is_file():
         raise MissingError(f"there is no file {path} of alignment text.")
-    words = path.read_text(encoding="utf-8")
     if path.suffix != ".json":
-        return words.splitlines()
-    found = json.loads(words)
+        return path.read_text(encoding="utf-8").splitlines()
+    found = read_json(path, "a list of texts")
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise UsageError(f"{path} is no JSON list of texts. Give a list, or a .txt file with a text a line.")
     return found
