@@ -126,7 +126,8 @@ class Sweep:
         order = sorted(missing, key=lambda i: (group[i], -len(self.tasks[i].prompt), self.tasks[i].prompt, i))
         longest = max((len(self.tasks[i].prompt) for i in missing), default=0) + self.settings.decoding.max_new_tokens
         rows = min(self.settings.batch_rows, rows_that_fit(self.model, longest))
-        for start in range(0, len(order), rows):
+        rows = -(-len(order) // max(1, -(-len(order) // rows)))  # as few batches as there must be, of even sizes
+        for start in range(0, len(order), max(1, rows)):
             yield tuple(order[start : start + rows])
 
     def _write(self, batch: Sequence[int]) -> list[Generation]:
