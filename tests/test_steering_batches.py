@@ -9,6 +9,7 @@ from test_steering_generation import GREEDY, naive, some_prompts
 from test_steering_interventions import FAMILIES, a_vector
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from probeshift.errors import UsageError
 from probeshift.models import load_model, new_cache
 from probeshift.steering.generation import generate
 from probeshift.steering.interventions import Intervention
@@ -55,6 +56,12 @@ def test_blocks_below_all_steering_read_each_prompt_once_and_change_nothing(mode
     first = [len(every) if windowed or block > lowest else len(prompts) for block in range(4)]
     assert [seen[0] for seen in read] == first
     assert {n for seen in read for n in seen[2:]} == {len(every)}  # once they write, all rows are read
+
+
+def test_a_layer_outside_the_model_is_refused_where_prompts_repeat(model):
+    outside = [Intervention(a_vector(), 1.0, layers=(9,))] * 4
+    with pytest.raises(UsageError, match="9"):
+        generate(model, [some_prompts((6,))[0]] * 4, outside, decoding=GREEDY)
 
 
 def test_rows_are_told_apart_by_their_prompt():

@@ -77,8 +77,9 @@ class PromptBatch:
 
     def read_below(self, layer: int) -> None:
         """Read each distinct prompt once up to block `layer`, where that is possible and worth it."""
-        rows = alike([tuple(p) for p in self.prompts])
-        if rows is None or not has_keys_by_block(self.cache, len(self.model.blocks)):
+        rows, n_layers = alike([tuple(p) for p in self.prompts]), len(self.model.blocks)
+        inside = 0 <= layer < n_layers  # else steering refuses it, in words
+        if rows is None or not inside or not has_keys_by_block(self.cache, n_layers):
             return
         rows = Alike(rows.firsts.to(self.model.device), rows.groups.to(self.model.device))
         ids = self._lay_out()[rows.firsts]
