@@ -203,7 +203,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--strengths", type=int, default=len(STRENGTHS))
     parser.add_argument("--prompts", type=int, default=len(PROMPTS))
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--batch-rows", type=int, default=64)
+    parser.add_argument("--batch-rows", type=int, default=256)
     parser.add_argument("--sample", type=int, default=4, help="pairs the loops are timed and compared on")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)

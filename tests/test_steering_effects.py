@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import bootstrap, permutation_test
 
 from probeshift.errors import UsageError
+from probeshift.metrics.intervals import resample_weights
 from probeshift.metrics.units import (
     ALL_EQUAL,
     BCA,
@@ -108,6 +109,20 @@ def test_a_gain_barely_clear_of_zero_gives_wide_bounds_or_none_never_false_ones(
             positive = weights @ bottom > 0
             naive = np.quantile((weights @ top)[positive] / (weights @ bottom)[positive], [0.025, 0.975])
             assert got.low <= naive[0] + 0.1 and got.high >= naive[1] - 0.1
+
+
+def test_resamples_without_a_native_gain_count_as_the_worst_and_the_best_ratio():
+    """Counted out one by one; the twin: leaving them out gives other, narrower bounds."""
+    bottom = np.random.default_rng(29).normal(0.45, 1.0, 25)
+    top = 0.5 * bottom + np.random.default_rng(30).normal(0, 0.3, 25)
+    weights = resample_weights(25, 10_000, 0)
+    ratios = [t / b if b > 0 else None for t, b in zip(weights @ top, weights @ bottom, strict=True)]
+    without = ratios.count(None)
+    assert 0 < without < 250, "some resamples have no gain, but fewer than either tail holds"
+    defined = sorted(ratio for ratio in ratios if ratio is not None)
+    got = ratio_of_sums(top, bottom)
+    assert (got.low, got.high) == (defined[249 - without], defined[-(250 - without)])
+    assert (got.low, got.high) != (defined[249], defined[-250])
 
 
 @pytest.mark.parametrize("one_sided", [False, True])

@@ -123,3 +123,29 @@ def test_without_a_configuration_the_sentence_says_how_to_give_one(run, tmp_path
     assert code == 2 and "Give --config" in err
     code, _, err = run("transfer", "report")
     assert code == 1 and "Run `probeshift transfer evaluate`" in err
+
+
+@pytest.mark.parametrize("key", ["prompts", "alignment"])
+def test_a_file_that_is_not_json_is_told_with_what_it_should_hold(study, run, tmp_path, key):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    path, _ = study(**small(**{key: {"file": str(bad)}}))
+    code, _, err = run("transfer", "run", "--config", path)
+    assert code == 2 and "bad.json is not JSON" in err and "It should hold" in err
+
+
+def test_rows_cut_before_their_response_say_that_the_limit_is_in_the_way(study, run):
+    path, _ = study(**small(concepts={**small()["concepts"], "max_tokens": 8}))
+    code, _, err = run("transfer", "run", "--config", path)
+    assert code == 2 and "rows are cut at 8: raise max_tokens" in err
+
+
+def test_a_damaged_file_of_costs_is_named(study, run):
+    path, out = study(**small())
+    assert run("transfer", "run", "--config", path)[0] == 0
+    damaged = next((out / "evaluation/costs").glob("*.json"))
+    damaged.write_text("{")
+    code, _, err = run("transfer", "run", "--config", path)
+    assert code == 1 and damaged.name in err and "measured again" in err
+    damaged.unlink()
+    assert run("transfer", "run", "--config", path)[0] == 0

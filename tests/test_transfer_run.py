@@ -132,6 +132,15 @@ def test_the_split_is_written_before_any_vector(tmp_path):
     assert [path.name for path in (tmp_path / "vectors").iterdir()] == ["split.json"]
 
 
+def test_a_plan_leaves_nothing_so_that_the_settings_may_change_after_it(tmp_path, run):
+    path, out = tmp_path / "c.yaml", tmp_path / "results"
+    for n in (1, 2):
+        path.write_text(yaml.safe_dump(transfer_study.values(out, prompts={"n_selection": n, "n_test": n})))
+        code, _, err = run("transfer", "run", "--config", path, "--dry-run")
+        assert code == 0, err
+    assert not out.exists()
+
+
 def test_a_folder_of_another_split_is_refused(tmp_path, run):
     opened(tmp_path)
     path = tmp_path / "c.yaml"

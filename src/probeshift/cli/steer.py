@@ -80,22 +80,14 @@ def steer(
     Example: probeshift steer --model smollm2-135m --vector vectors.safetensors --strength 0.5 1 2 --prompt "Tell me about tea."
     """
     strengths = _strengths([*strength, *(more or [])])
-    if unit is not None and not unit > 0:
-        raise UsageError(f"--unit must be above 0, got {unit:g}.")
+    _check_before_loading(model, vector, operator, unit)
     from probeshift.models import describe, load_model
-    from probeshift.models.names import resolve
-
-    resolve(model)
-    if not vector.is_file():
-        raise UsageError(f"there is no file {vector}. Give --vector a file of steering vectors or a saved probe.")
     from probeshift.provenance import cache_root
     from probeshift.steering.comparison import compare_strengths
     from probeshift.steering.contrasts import make_encoder
     from probeshift.steering.generation import Decoding
-    from probeshift.steering.interventions import OPERATORS, require_known
     from probeshift.steering.sweep import SweepSettings
 
-    require_known("operator", operator, OPERATORS)
     settings = SweepSettings(Decoding(max_new_tokens, temperature), positions, seed)
     found = _read_vector(vector, concept, layer)
     loaded = load_model(describe(model, trust_remote_code=trust_remote_code), dtype=dtype, device=device)
@@ -115,6 +107,19 @@ def steer(
     if as_json:
         return print_json({"vector": _about(found), "texts": [_as_json(text) for text in texts]})
     print_texts(found, texts)
+
+
+def _check_before_loading(model: str, vector: Path, operator: str, unit: float | None) -> None:
+    """Refuse what cannot be, before a model is loaded."""
+    from probeshift.models.names import resolve
+    from probeshift.steering.interventions import OPERATORS, require_known
+
+    if unit is not None and not unit > 0:
+        raise UsageError(f"--unit must be above 0, got {unit:g}.")
+    resolve(model)
+    if not vector.is_file():
+        raise UsageError(f"there is no file {vector}. Give --vector a file of steering vectors or a saved probe.")
+    require_known("operator", operator, OPERATORS)
 
 
 def _strengths(words: list[str]) -> list[float]:

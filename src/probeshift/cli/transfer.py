@@ -147,7 +147,7 @@ def _carry_out(step: Any, settings: TransferSettings, dry_run: bool, as_json: bo
     from probeshift.experiments.transfer.plan import plan
 
     with progress() as on_progress:
-        study = _open(settings, on_progress)
+        study = _open(settings, on_progress, writes=not dry_run)
         planned = plan(study)
         if dry_run:
             return _print_plan(planned, as_json)
@@ -156,10 +156,10 @@ def _carry_out(step: Any, settings: TransferSettings, dry_run: bool, as_json: bo
     _show(settings.output_dir, as_json)
 
 
-def _open(settings: TransferSettings, on_progress: Any) -> Study:
+def _open(settings: TransferSettings, on_progress: Any, *, writes: bool = True) -> Study:
     from probeshift.experiments.transfer.study import Study
 
-    return Study.open(settings, on_progress)
+    return Study.open(settings, on_progress, writes=writes)
 
 
 def _settings(config: Path | None, output_dir: Path | None, **given: Any) -> TransferSettings:

@@ -87,7 +87,7 @@ class Encoder:
         read = [i for i, end in enumerate(ends[:limit]) if end > own]
         if not read:
             raise UsageError(
-                f"no token of the row {response[:60]!r} can be read ({tokens}). Leave out empty responses."
+                f"no token of the row {response[:60]!r} can be read ({tokens}). {_why_none(ends, own, limit)}"
             )
         read = read[-1:] if tokens == "last" else read
         return Encoded(
@@ -96,6 +96,14 @@ class Encoder:
 
     def _own_words_start(self) -> int:
         return self.prompt(_SENTINEL).index(_SENTINEL)
+
+
+def _why_none(ends: Sequence[int], own: int, limit: int) -> str:
+    """What is in the way of reading any token of a row."""
+    first = next((i for i, end in enumerate(ends) if end > own), None)
+    if first is None:
+        return "Leave out empty responses."
+    return f"It begins at token {first + 1}, and rows are cut at {limit}: raise max_tokens, or leave out rows with long prompts."
 
 
 def make_encoder(

@@ -12,8 +12,7 @@ import torch
 
 from probeshift.models import LanguageModel
 from probeshift.steering.contrasts import Contrast, Encoder, Tokens, make_encoder
-from probeshift.steering.diffmean import Progress
-from probeshift.steering.forward import read_hidden
+from probeshift.steering.forward import Progress, read_tokens
 from probeshift.steering.vectors import SteeringVector, require_width
 
 
@@ -37,12 +36,7 @@ def row_projections(
     (layer,) = {vector.layer for vector in vectors}
     directions = torch.from_numpy(np.stack([v.direction for v in vectors])).to(model.device, torch.float64)
     encoded = [encoder.encode(row.prompt, row.response, tokens) for row in rows]
-    found, done = np.empty((len(vectors), len(rows))), 0
-    for batch, hidden in read_hidden(model, [e.ids for e in encoded], [layer]):
-        for place, row in enumerate(batch):
-            read = torch.tensor(encoded[row].read, device=model.device)
-            found[:, row] = (hidden[layer][place, read].double() @ directions.T).max(0).values.cpu().numpy()
-        done += len(batch)
-        if on_progress:
-            on_progress(done, len(rows))
+    found = np.empty((len(vectors), len(rows)))
+    for row, read in read_tokens(model, encoded, [layer], on_progress):
+        found[:, row] = (read[layer] @ directions.T).max(0).values.cpu().numpy()
     return found

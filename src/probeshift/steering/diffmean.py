@@ -7,7 +7,7 @@ one more for the maximal activations; sums are kept in float64, activations neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,11 +17,10 @@ from torch import Tensor
 from probeshift.errors import UsageError
 from probeshift.models import LanguageModel, template_hash, weight_hash
 from probeshift.steering.contrasts import Contrast, Encoded, Encoder, Tokens, data_hash, make_encoder
-from probeshift.steering.forward import read_hidden
+from probeshift.steering.forward import Progress, read_tokens
 from probeshift.steering.vectors import SteeringVector, VectorCard, normalised, require_width
 
 Pooling = Literal["token", "row"]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -198,20 +197,13 @@ def _class_sums(
     """Sums [d_model] in float64 per layer and (concept, kind), and how many tokens or rows went into each."""
     sums: dict[int, dict[tuple[str, bool], Tensor]] = {layer: {} for layer in layers}
     counts: dict[tuple[str, bool], int] = {}
-    done = 0
-    for batch, hidden in read_hidden(model, [e.ids for e in distinct.rows], layers):
-        for place, row in enumerate(batch):
-            read = distinct.rows[row].read
-            for layer in layers:
-                values = hidden[layer][place, torch.tensor(read, device=hidden[layer].device)].double()
-                pooled = values.mean(0) if pooling == "row" else values.sum(0)
-                for member in distinct.members[row]:
-                    sums[layer][member] = sums[layer].get(member, 0) + pooled
+    for row, read in read_tokens(model, distinct.rows, layers, on_progress):
+        for layer, values in read.items():
+            pooled = values.mean(0) if pooling == "row" else values.sum(0)
             for member in distinct.members[row]:
-                counts[member] = counts.get(member, 0) + (1 if pooling == "row" else len(read))
-        done += len(batch)
-        if on_progress:
-            on_progress(done, len(distinct.rows))
+                sums[layer][member] = sums[layer].get(member, 0) + pooled
+        for member in distinct.members[row]:
+            counts[member] = counts.get(member, 0) + (1 if pooling == "row" else len(distinct.rows[row].read))
     return sums, counts
 
 
@@ -224,16 +216,9 @@ def _highest_projections(
     for number, vector in enumerate(vectors):
         of_concept.setdefault(vector.concept, []).append(number)
     highest = [float("-inf")] * len(vectors)
-    done = 0
     layers = sorted({vector.layer for vector in vectors})
-    for batch, hidden in read_hidden(model, [e.ids for e in distinct.rows], layers):
-        for place, row in enumerate(batch):
-            read = torch.tensor(distinct.rows[row].read, device=model.device)
-            wide = {layer: hidden[layer][place, read].double() for layer in layers}
-            for number in {n for name, _ in distinct.members[row] for n in of_concept[name]}:
-                values = wide[vectors[number].layer] @ directions[number]
-                highest[number] = max(highest[number], float(values.max()))
-        done += len(batch)
-        if on_progress:
-            on_progress(done, len(distinct.rows))
+    for row, read in read_tokens(model, distinct.rows, layers, on_progress):
+        for number in {n for name, _ in distinct.members[row] for n in of_concept[name]}:
+            values = read[vectors[number].layer] @ directions[number]
+            highest[number] = max(highest[number], float(values.max()))
     return highest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from probeshift.errors import UsageError
 from probeshift.models import LanguageModel, StopForward, record_residuals
+from probeshift.steering.contrasts import Encoded
 
 TokenIds = Sequence[int]
+Progress = Callable[[int, int], None]
 BATCH_TOKENS = 2048
 
 
@@ -82,3 +84,17 @@ def read_hidden(
         with torch.inference_mode(), record_residuals(model.blocks, layers, found.__setitem__), suppress(StopForward):
             model.backbone(**right_padded(model, [sequences[r] for r in rows]))
         yield rows, found
+
+
+def read_tokens(
+    model: LanguageModel, rows: Sequence[Encoded], layers: Sequence[int], on_progress: Progress | None = None
+) -> Iterator[tuple[int, dict[int, Tensor]]]:
+    """The residual stream at the tokens of each row that are read: row index, and `[token, d_model]` in float64 per layer."""
+    done = 0
+    for batch, hidden in read_hidden(model, [row.ids for row in rows], layers):
+        for place, row in enumerate(batch):
+            read = list(rows[row].read)
+            yield row, {layer: hidden[layer][place, read].double() for layer in layers}
+        done += len(batch)
+        if on_progress:
+            on_progress(done, len(rows))

@@ -18,6 +18,7 @@ from probeshift.models import LanguageModel
 from probeshift.steering.forward import TokenIds, require_causal, require_context
 from probeshift.steering.interventions import Intervention, steer
 from probeshift.steering.prompt_batch import PromptBatch, shared_prefix
+from probeshift.steering.single_query import quick_single_queries
 
 # The batch is cut down once so large a share of its rows has ended: cutting copies the cached keys.
 _ENDED_SHARE = 0.25
@@ -68,7 +69,7 @@ def generate(
     lengths = [len(p) for p in prompts]
     draws = None if not decoding.temperature else [torch.Generator().manual_seed(s) for s in seeds or ()]
     texts = _Texts(len(prompts), end_tokens(model))
-    with torch.inference_mode():
+    with torch.inference_mode(), quick_single_queries():
         batch = _begin(model, prompts, interventions, positions)
         with steer(model, interventions, positions=positions, prompt_lengths=lengths) as steering:
             logits = batch.read_prompts()
@@ -98,6 +99,7 @@ def _begin(
         lengths = [len(prompts[row]) for row in prefix.leaders]
         with steer(model, leaders, positions=positions, prompt_lengths=lengths):
             batch.read_prefix(prefix)
+    batch.read_below(min((site for one in interventions if one for site in one.sites), default=model.info.n_layers - 1))
     return batch
 
 
@@ -137,7 +139,7 @@ def end_tokens(model: LanguageModel) -> frozenset[int]:
 
 def _choose(logits: Tensor, rows: Sequence[int], draws: Sequence[torch.Generator] | None, temperature: float) -> Tensor:
     if draws is None:
-        return logits.argmax(-1)
+        return logits.max(-1).indices  # argmax is five times slower in bfloat16 on a CPU
     # argmax(logits / T + Gumbel noise) is a draw from softmax(logits / T), with the row's own noise.
     noise = torch.stack([torch.rand(logits.shape[-1], generator=draws[row]) for row in rows]).to(logits.device)
     return (logits.float() / temperature - torch.log(-torch.log(noise.clamp_min(1e-20)))).argmax(-1)

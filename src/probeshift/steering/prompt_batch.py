@@ -7,6 +7,7 @@ it rather than once a row. Rows are padded on the left of what is their own.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from probeshift.models import LanguageModel, has_window, new_cache
 from probeshift.steering.forward import TokenIds, takes
+from probeshift.steering.unsteered_blocks import Alike, Below, alike, has_keys_by_block, read_below, standing_in
 
 # Cached keys give bitwise the plain pass only from whole attention tiles and a few tokens behind them.
 _STEP, _BEHIND = 16, 4
@@ -47,7 +49,11 @@ def shared_prefix(prompts: Sequence[TokenIds], treatments: Sequence[Hashable]) -
 
 
 class PromptBatch:
-    """The rows of a batch while they are written. `rows` are indices of prompts."""
+    """The rows of a batch while they are written. `rows` are indices of prompts.
+
+    Before `read_prompts`, and outside any steering of whole batches, what rows have in common can be read once:
+    `read_prefix`, then `read_below`.
+    """
 
     def __init__(self, model: LanguageModel, prompts: Sequence[TokenIds]) -> None:
         self.model, self.rows, self.prompts = model, list(range(len(prompts))), prompts
@@ -55,6 +61,7 @@ class PromptBatch:
         self.start = 0
         self.mask: Tensor | None = None
         self.positions = torch.zeros(0)
+        self.below: Below | None = None
 
     def may_share(self) -> bool:
         """Not where keys are forgotten by distance: padding behind the prefix would count as distance."""
@@ -63,13 +70,41 @@ class PromptBatch:
     def read_prefix(self, prefix: SharedPrefix) -> None:
         """Read the shared beginning, a row per leader, and give every row the keys of its own."""
         self.start = prefix.length
-        ids = [list(self.prompts[row][: prefix.length]) for row in prefix.leaders]
+        ids = torch.tensor([list(self.prompts[row][: prefix.length]) for row in prefix.leaders])
         self.positions = torch.arange(prefix.length, device=self.model.device).expand(len(ids), -1)
-        self._forward(torch.tensor(ids, device=self.model.device))
+        self._forward(ids.to(self.model.device))
         self.cache.batch_select_indices(torch.tensor(prefix.groups, device=self.model.device))
+
+    def read_below(self, layer: int) -> None:
+        """Read each distinct prompt once up to block `layer`, where that is possible and worth it."""
+        rows, n_layers = alike([tuple(p) for p in self.prompts]), len(self.model.blocks)
+        inside = 0 <= layer < n_layers  # else steering refuses it, in words
+        if rows is None or not inside or not has_keys_by_block(self.cache, n_layers):
+            return
+        rows = Alike(rows.firsts.to(self.model.device), rows.groups.to(self.model.device))
+        ids = self._lay_out()[rows.firsts]
+        part = copy(self)
+        part.positions = self.positions[rows.firsts]
+        part.mask = None if self.mask is None else self.mask[rows.firsts]
+
+        def forward(cache: Any) -> None:
+            part.cache = cache
+            part._forward(ids)
+
+        self.below = read_below(self.model.blocks, layer, self.cache, rows, forward)
 
     def read_prompts(self) -> Tensor:
         """Logits [row, vocabulary] for the first new token."""
+        ids = self._lay_out()
+        if self.below is None:
+            return self._forward(ids)
+        with standing_in(self.model.blocks, self.below, self.cache):
+            logits = self._forward(ids)
+        self.below = None
+        return logits
+
+    def _lay_out(self) -> Tensor:
+        """The ids behind the shared beginning, side by side; sets where they stand and which are padding."""
         device, own = self.model.device, [list(p[self.start :]) for p in self.prompts]
         longest = max(map(len, own))
         missing = torch.tensor([longest - len(p) for p in own], device=device)[:, None]
@@ -78,7 +113,7 @@ class PromptBatch:
         if missing.any():
             before = torch.ones(len(own), self.start, dtype=torch.long, device=device)
             self.mask = torch.cat([before, (columns >= missing).long()], dim=1)
-        return self._forward(torch.tensor([[*([0] * (longest - len(p))), *p] for p in own], device=device))
+        return torch.tensor([[*([0] * (longest - len(p))), *p] for p in own], device=device)
 
     def read_next(self, chosen: Tensor) -> Tensor:
         """Logits for the token behind the chosen ones."""

@@ -22,8 +22,10 @@ from probeshift.steering.interventions import POSITIONS, Intervention, require_k
 from probeshift.steering.prompt_batch import shared_prefix
 from probeshift.steering.vectors import SteeringVector
 
-# Rows side by side. On a CPU the model's weights are read once a step for all of them.
-BATCH_ROWS = 64
+# Most rows side by side: on a CPU matrix products gain little from more. Fewer where their cached keys would take more than
+# so many bytes.
+BATCH_ROWS = 256
+_CACHE_BYTES = 2**31
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,11 @@ class Sweep:
         shares = shared_prefix([self.tasks[i].prompt for i in missing], list(steered.values())) if missing else None
         group = {i: place[steered[i]] if shares else 0 for i in missing}
         order = sorted(missing, key=lambda i: (group[i], -len(self.tasks[i].prompt), self.tasks[i].prompt, i))
-        for start in range(0, len(order), self.settings.batch_rows):
-            yield tuple(order[start : start + self.settings.batch_rows])
+        longest = max((len(self.tasks[i].prompt) for i in missing), default=0) + self.settings.decoding.max_new_tokens
+        rows = min(self.settings.batch_rows, rows_that_fit(self.model, longest))
+        rows = -(-len(order) // max(1, -(-len(order) // rows)))  # as few batches as there must be, of even sizes
+        for start in range(0, len(order), max(1, rows)):
+            yield tuple(order[start : start + rows])
 
     def _write(self, batch: Sequence[int]) -> list[Generation]:
         tasks = [self.tasks[i] for i in batch]
@@ -143,6 +148,15 @@ class Sweep:
         lines = (json.dumps(asdict(g), ensure_ascii=False) for g in found)
         publish(self.folder / "generations" / f"{name}.jsonl", "".join(f"{line}\n" for line in lines))
         return found
+
+
+def rows_that_fit(model: LanguageModel, n_tokens: int, *, n_bytes: int = _CACHE_BYTES) -> int:
+    """How many texts of so many tokens have keys and values that fit into so many bytes; at least one."""
+    config = model.info.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or model.info.d_model // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    return max(1, n_bytes // (2 * model.info.n_layers * kept * width * model.dtype.itemsize * n_tokens))
 
 
 def _generation(key: str, task: Task, ids: tuple[int, ...], ended: bool, model: LanguageModel) -> Generation:

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from probeshift.models import LanguageModel
 from probeshift.steering.contrasts import Contrast, Encoder, Tokens, make_encoder
-from probeshift.steering.diffmean import Progress, highest_projections
-from probeshift.steering.forward import read_hidden
+from probeshift.steering.diffmean import highest_projections
+from probeshift.steering.forward import Progress, read_tokens
 from probeshift.steering.vectors import SteeringVector
 
 MAXIMAL_ACTIVATION, MEAN_NORM = "maximal activation", "mean norm of the residual stream"
@@ -62,10 +60,5 @@ def mean_norm(
 ) -> float:
     """Mean length of the residual stream after a block, over the read tokens of the rows."""
     encoded = [encoder.encode(row.prompt, row.response, tokens) for row in rows]
-    total, count = 0.0, 0
-    for batch, hidden in read_hidden(model, [e.ids for e in encoded], [layer]):
-        for place, row in enumerate(batch):
-            read = torch.tensor(encoded[row].read, device=model.device)
-            total += float(hidden[layer][place, read].double().norm(dim=-1).sum())
-            count += len(read)
-    return total / count
+    total = sum(float(read[layer].norm(dim=-1).sum()) for _, read in read_tokens(model, encoded, [layer]))
+    return total / sum(len(one.read) for one in encoded)

@@ -35,7 +35,7 @@ def demonstrate(
     rows = [
         Contrast(RULE, pair.instruction, said, positive)
         for pair in known.pairs()[:_PAIRS]
-        for said, positive in ((pair.positive, True), (pair.negative, False))
+        for said, positive in pair.answers
     ]
 
     def told(label: str) -> Callable[[int, int], None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probeshift.errors import StoreError
 from probeshift.experiments.transfer.study import EVALUATION, Study
 from probeshift.provenance import publish, sha256_json
 
@@ -22,7 +23,7 @@ def costs(study: Study, texts: Sequence[Text]) -> dict[str, dict[str, float | No
     folder = study.folder(EVALUATION) / "costs"
     known: dict[str, Any] = {}
     for path in sorted(folder.glob("*.json")):
-        known |= json.loads(path.read_text(encoding="utf-8"))
+        known |= _read(path)
     missing = list({t.generation.key: t for t in texts if t.generation.key not in known}.values())
     for start in range(0, len(missing), _AT_ONCE):
         found = _measure(study, missing[start : start + _AT_ONCE])
@@ -77,4 +78,7 @@ def equal_strengths(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged ({error}). Remove it; what it held is measured again.") from error

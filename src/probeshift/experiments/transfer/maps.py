@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probeshift.errors import MissingError, StoreError, UsageError
+from probeshift.experiments.transfer.split import read_json
 from probeshift.experiments.transfer.study import MAPS, Study
 from probeshift.provenance import sha256_json, sha256_text
 
@@ -39,10 +39,9 @@ def _texts(path: Path | None) -> list[str]:
         return [s.text for name in FACTS_DATASETS for s in load_dataset(name).statements]
     if not path.is_file():
         raise MissingError(f"there is no file {path} of alignment text.")
-    words = path.read_text(encoding="utf-8")
     if path.suffix != ".json":
-        return words.splitlines()
-    found = json.loads(words)
+        return path.read_text(encoding="utf-8").splitlines()
+    found = read_json(path, "a list of texts")
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise UsageError(f"{path} is no JSON list of texts. Give a list, or a .txt file with a text a line.")
     return found
@@ -155,17 +154,18 @@ def _control(methods: Sequence[str]) -> list[str]:
 
 
 def _current(study: Study, method: str, texts: Sequence[str], layers: tuple[int, int]) -> bool:
-    """Whether every file of a method is there and of this text, these layers and these weights."""
+    """Whether every file of a method is there and of this text, these layers, chosen in this way, and these weights."""
     from probeshift.models import weight_hash
 
     source, target = (study.model(name).info for name in (study.settings.source, study.settings.target))
-    wanted = (sha256_json(list(texts)), layers, weight_hash(source), weight_hash(target))
+    wanted = (sha256_json(list(texts)), layers, _layer_choice(study), weight_hash(source), weight_hash(target))
     for seed in _seeds(study, method):
         try:
             card = load(study, method, seed).card
         except StoreError:
             return False
-        found = (card.text, (card.source_layer, card.target_layer), card.source_weights, card.target_weights)
+        both = (card.source_layer, card.target_layer)
+        found = (card.text, both, card.layer_choice, card.source_weights, card.target_weights)
         if found != wanted or card.seed != seed:
             return False
     return True

@@ -101,8 +101,8 @@ class Generation(Settings):
     """Longest text, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
     """0 takes the likeliest token."""
-    batch_rows: int = Field(default=64, ge=1)
-    """Texts side by side."""
+    batch_rows: int = Field(default=256, ge=1)
+    """Most texts side by side; fewer where their cached keys take more than 2 GiB."""
 
 
 class Controls(Settings):

@@ -18,9 +18,10 @@ from probeshift.datasets.concepts import (
     load_concept_table,
     part_of,
 )
-from probeshift.errors import MissingError, StoreError, UsageError, nearest
+from probeshift.errors import UsageError
 from probeshift.experiments.transfer.settings import SETTINGS_FILE, TransferSettings
-from probeshift.provenance import environment, publish, sha256_json, sha256_text
+from probeshift.experiments.transfer.split import Split, make_split, refuse_another, write_once
+from probeshift.provenance import environment, publish, sha256_text
 
 if TYPE_CHECKING:
     from probeshift.models import LanguageModel
@@ -28,28 +29,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 VECTORS, MAPS, EVALUATION, ANALYSIS = "vectors", "transfer_models", "evaluation", "analysis"
-
-
-@dataclass(frozen=True)
-class Split:
-    """Concepts that are evaluated, concepts that only give the mean vector, and prompts to choose and to score on."""
-
-    evaluated: tuple[str, ...]
-    fit: tuple[str, ...]
-    selection: tuple[str, ...]
-    test: tuple[str, ...]
-    data: str
-
-    def check(self) -> None:
-        """Refuse a split whose parts share anything.
-
-        Raises:
-            UsageError: they do.
-        """
-        for what, one, other in (("concept", self.evaluated, self.fit), ("prompt", self.selection, self.test)):
-            shared = sorted(set(one) & set(other))
-            if shared:
-                raise UsageError(f"the split is not one: {what} `{shared[0]}` is on both sides. Name each only once.")
 
 
 @dataclass
@@ -63,8 +42,10 @@ class Study:
     _models: dict[str, LanguageModel] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: TransferSettings, on_progress: Progress | None = None) -> Study:
+    def open(cls, settings: TransferSettings, on_progress: Progress | None = None, *, writes: bool = True) -> Study:
         """Read concepts and prompts, split, write the split and the settings. A folder made with another split is refused.
+
+        Without `writes`, for a plan, nothing is left in the folder.
 
         Raises:
             UsageError: a name is unknown, a concept lacks rows, or the folder holds another split.
@@ -74,12 +55,13 @@ class Study:
         check_rows(data)
         split = make_split(settings, data)
         split.check()
-        _write_once(settings.output_dir / VECTORS / "split.json", split)
-        publish(settings.output_dir / SETTINGS_FILE, settings.model_dump_json(indent=1))
-        publish(
-            settings.output_dir / "manifest.json",
-            json.dumps({"made": environment(), "data": data.content_hash}, indent=1),
-        )
+        path = settings.output_dir / VECTORS / "split.json"
+        refuse_another(path, split)
+        if writes:
+            write_once(path, split)
+            publish(settings.output_dir / SETTINGS_FILE, settings.model_dump_json(indent=1))
+            made = {"made": environment(), "data": data.content_hash}
+            publish(settings.output_dir / "manifest.json", json.dumps(made, indent=1))
         return cls(settings, data, split, on_progress)
 
     def folder(self, part: str) -> Path:
@@ -154,10 +136,9 @@ def rule_concepts(names: Sequence[str]) -> ConceptData:
     for known in map(rule, names):
         concepts.append(Concept(known.name, f"text that follows the rule: {known.request}", known.request))
         for pair in known.pairs():
-            kinds = ((pair.positive, True), (pair.negative, False))
             rows += [
                 ConceptRow(known.name, pair.instruction, said, positive, part_of(pair.instruction))
-                for said, positive in kinds
+                for said, positive in pair.answers
             ]
     return ConceptData("rules", tuple(concepts), tuple(rows))
 
@@ -192,62 +173,3 @@ def check_rows(data: ConceptData) -> None:
             raise UsageError(
                 f"concept `{concept.id}` has {len(made & kept)} rows in both parts. Keep detection rows apart."
             )
-
-
-def make_split(settings: TransferSettings, data: ConceptData) -> Split:
-    """Which concepts are evaluated and which prompts are for what; by hash, so that rows added later move nothing.
-
-    Raises:
-        UsageError: an unknown concept, too few of them, or too few prompts.
-    """
-    ids, asked = [c.id for c in data.concepts], settings.concepts.evaluate
-    if isinstance(asked, int):
-        chosen = sorted(ids, key=lambda one: sha256_text(f"{settings.seed}:{one}"))[:asked]
-    else:
-        chosen = list(asked)
-    for name in chosen:
-        if name not in ids:
-            raise UsageError(f"concept `{name}` under concepts.evaluate not found. {nearest(name, ids)}")
-    if len(chosen) < 2:
-        raise UsageError("at least two concepts must be evaluated, since one control is another concept's vector.")
-    selection, test = _prompts(settings)
-    kept = tuple(one for one in ids if one in set(chosen))
-    return Split(kept, tuple(one for one in ids if one not in set(chosen)), selection, test, data.content_hash)
-
-
-def _prompts(settings: TransferSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    from probeshift.steering.rules import prompts
-
-    asked = settings.prompts
-    if asked.file is None:
-        found = {part: list(prompts(part)) for part in ("selection", "test")}
-    elif not asked.file.is_file():
-        raise MissingError(f"there is no file {asked.file} of prompts.")
-    else:
-        found = json.loads(asked.file.read_text(encoding="utf-8"))
-    cut = []
-    for part, wanted in (("selection", asked.n_selection), ("test", asked.n_test)):
-        there = found.get(part, []) if isinstance(found, dict) else []
-        if len(there) < wanted:
-            raise UsageError(f"{wanted} {part} prompts asked, {len(there)} found. Lower prompts.n_{part} or give more.")
-        cut.append(tuple(map(str, there[:wanted])))
-    return cut[0], cut[1]
-
-
-def _write_once(path: Path, split: Split) -> None:
-    """Publish the split, or refuse a folder that was made with another."""
-    told: dict[str, Any] = {
-        "evaluated": list(split.evaluated), "fit": list(split.fit),
-        "prompts": {"selection": list(split.selection), "test": list(split.test)}, "data": split.data,
-    }  # fmt: skip
-    if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StoreError(f"{path} is damaged ({error}). Remove it; it is made again.") from error
-        if sha256_json(before) != sha256_json(told):
-            raise UsageError(
-                f"{path} was made with other concepts, rows or prompts. Use another output_dir, or remove that folder's results."
-            )
-        return
-    publish(path, json.dumps(told, indent=1, ensure_ascii=False))

@@ -24,7 +24,8 @@ class MapCard:
 
     `layer_choice` says how the target layer was found; `pairing` how tokens were paired; `text` is a hash of the alignment
     text, of which `n_train` pairs were fitted on and `n_heldout` were not; `r_squared` is the share of the held-out
-    variance explained (None for a map without centres); `choices` is what was chosen on held-out text, such as lambda.
+    variance that the linear part explains, without any residual (None where nothing varies);
+    `choices` is what was chosen on held-out text, such as lambda.
     """
 
     method: str

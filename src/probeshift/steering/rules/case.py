@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from probeshift.steering.rules.pairs import Answer, pairs_of
 from probeshift.steering.rules.rule import Rule
 from probeshift.steering.rules.wording import words
@@ -14,14 +16,12 @@ def _cased(text: str) -> list[str]:
     return [letter for letter in text if letter.lower() != letter.upper()]
 
 
-def _is_lowercase(text: str) -> bool | None:
-    letters = _cased(text)
-    return all(c == c.lower() for c in letters) if len(letters) >= FEWEST_LETTERS else None
+def _all_in(case: Callable[[str], str]) -> Callable[[str], bool | None]:
+    def check(text: str) -> bool | None:
+        letters = _cased(text)
+        return all(c == case(c) for c in letters) if len(letters) >= FEWEST_LETTERS else None
 
-
-def _is_uppercase(text: str) -> bool | None:
-    letters = _cased(text)
-    return all(c == c.upper() for c in letters) if len(letters) >= FEWEST_LETTERS else None
+    return check
 
 
 def _has_capital_words(text: str) -> bool:
@@ -42,14 +42,14 @@ CASE_RULES = (
         name="lowercase",
         group="case",
         request="Write your whole answer in lowercase letters.",
-        check=_is_lowercase,
+        check=_all_in(str.lower),
         pairs=pairs_of(lambda answer: answer.text.lower()),
     ),
     Rule(
         name="uppercase",
         group="case",
         request="Write your whole answer in capital letters.",
-        check=_is_uppercase,
+        check=_all_in(str.upper),
         pairs=pairs_of(lambda answer: answer.text.upper()),
     ),
     Rule(

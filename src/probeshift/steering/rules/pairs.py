@@ -18,6 +18,11 @@ class ContrastPair:
     positive: str
     negative: str
 
+    @property
+    def answers(self) -> tuple[tuple[str, bool], tuple[str, bool]]:
+        """Both answers, each with whether it follows the rule."""
+        return (self.positive, True), (self.negative, False)
+
 
 @dataclass(frozen=True)
 class Answer:

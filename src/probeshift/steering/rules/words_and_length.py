@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from probeshift.steering.rules.pairs import pairs_of
+from probeshift.steering.rules.pairs import Answer, pairs_of
 from probeshift.steering.rules.rule import FEWEST_WORDS, Rule
 from probeshift.steering.rules.wording import sentences, words
 
@@ -45,7 +45,7 @@ def at_most_words(limit: int) -> Rule:
         check=lambda text: len(words(text)) <= limit,
         pairs=pairs_of(
             lambda answer: " ".join(answer.text.split()[:limit]),
-            lambda answer: " ".join((*answer.sentences, *answer.longer)),
+            _three_answers,
         ),
         fewest_words=min(FEWEST_WORDS, limit),
         limits=True,
@@ -61,7 +61,7 @@ def at_most_sentences(limit: int) -> Rule:
         check=lambda text: len(sentences(text)) <= limit,
         pairs=pairs_of(
             lambda answer: " ".join(answer.sentences[:limit]),
-            lambda answer: " ".join((*answer.sentences, *answer.longer)),
+            _three_answers,
         ),
         limits=True,
     )
@@ -87,6 +87,10 @@ def ends_with(closing: str) -> Rule:
         check=lambda text: bool(re.search(rf"(?:^|\s){re.escape(closing)}\s*$", text)),
         pairs=pairs_of(lambda answer: f"{answer.text} {closing}"),
     )
+
+
+def _three_answers(answer: Answer) -> str:
+    return " ".join((*answer.sentences, *answer.longer))
 
 
 def _occurs(word: str, text: str) -> bool:
