@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probeshift.arrays import Activations, Targets
-from probeshift.probes.factors import damped, factorise_in_place, solve_factored
+from probeshift.probes.factors import factorise_in_place, solve_factored
 from probeshift.probes.folds import Folds
 from probeshift.probes.rows import in_float64, products
 
@@ -64,7 +64,7 @@ class FoldRidge:
         mean, level = self._centre(~held)
         if not self._wide:
             w = self._solve(*self._normal_equations(folds), penalties)
-            return w @ (self._rows[held] - mean).T + level
+            return w @ self._rows[held].T - (w @ mean)[:, None] + level
         coefficients = self._solve(self._centred_gram(~held), self._wanted[~held] - level, penalties)
         across = self._gram[held][:, ~held]
         if self.intercept:  # (x - mean) . (x_t - mean); what is constant in t meets coefficients that sum to 0
@@ -105,8 +105,9 @@ class FoldRidge:
     def _normal_equations(self, folds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Centred scatter and cross products of all rows outside the given folds."""
         kept = [part for fold, part in enumerate(self._parts) if fold not in folds]
-        scatter, cross = sum(p[0] for p in kept), sum(p[1] for p in kept)
-        assert isinstance(scatter, Tensor) and isinstance(cross, Tensor)
+        scatter, cross = (part.clone() for part in kept[0])
+        for part in kept[1:]:
+            scatter, cross = scatter.add_(part[0]), cross.add_(part[1])
         if not self.intercept:
             return scatter, cross
         chosen = torch.from_numpy(~self.folds.held_out(*folds)).to(self._rows.device)
@@ -116,11 +117,11 @@ class FoldRidge:
 
     def _solve(self, system: Tensor, wanted: Tensor, penalties: Sequence[float]) -> Tensor:
         """(system + penalty I)^-1 wanted for each penalty: [penalty, size]. A penalty of 0 takes the shortest solution."""
-        found = []
+        found, space = [], torch.empty_like(system)  # new memory for each factor costs as much as filling it
         for penalty in penalties:
             if penalty == 0:
                 found.append(torch.linalg.pinv(system, hermitian=True) @ wanted)
                 continue
-            factor = factorise_in_place(damped(system, penalty))
-            found.append(solve_factored(factor, wanted[:, None])[:, 0])
+            space.copy_(system).diagonal().add_(penalty)
+            found.append(solve_factored(factorise_in_place(space), wanted[:, None])[:, 0])
         return torch.stack(found)
