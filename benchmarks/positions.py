@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=None, help="threads of torch and BLAS")
     parser.add_argument("--cells", type=int, default=3, help="cells the engine is timed on; the fastest counts")
-    parser.add_argument("--sample", type=int, default=3, help="fits the loop is timed on")
+    parser.add_argument("--sample", type=int, default=8, help="penalties whose fit the loop is timed on")
     parser.add_argument(
         "--clock", choices=("wall", "cores"), default="wall", help="seconds on the wall, or of all cores together"
     )
