@@ -11,6 +11,7 @@ import torch
 
 from probeshift.activations import ActivationStore
 from probeshift.models import describe, find_post_instruction, load_tokenizer
+from probeshift.report.positions.figures import position_heatmap
 from probeshift.results import load_probes
 
 N = 48
@@ -357,3 +358,20 @@ def test_a_template_that_writes_the_date_is_noticed(run, home):
     assert "writes today's date" in run(*ask)[2]
     code, _, err = run(*ask, "--template-kwargs", "date_string=26 Jul 2024")
     assert code == 0 and "today" not in err
+
+
+def test_the_title_of_a_heatmap_of_few_layers_fits_its_figure():
+    rows = pd.DataFrame(
+        [
+            {"layer": layer, "layer_name": f"h{layer}", "position": "last", "metric": "spearman", "value": 0.5 + layer / 10,
+             "ci_low": 0.1, "ci_high": 0.9, "selected": layer == 1, "selected_by": "cross-validation", "split": "cv",
+             "protocol": "strict", "n": 9}
+            for layer in range(2)
+        ]
+    )  # fmt: skip
+    figure = position_heatmap(rows, heading=["model m"])
+    figure.draw_without_rendering()
+    (axes, *_) = figure.axes
+    assert axes.get_title(loc="left").startswith("Where it can be read")
+    assert axes._left_title.get_window_extent().x1 <= figure.bbox.x1
+    assert not any("grey" in text.get_text() for text in axes.texts), "nothing is undefined"

@@ -48,11 +48,11 @@ def position_heatmap(rows: pd.DataFrame, *, heading: list[str]) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04).set_label(AXIS[metric])
-    words = [f"outlined: {_site(chosen)}, chosen by {chosen['selected_by']}", "grey: undefined, all predictions equal"]
-    words += [_spread(table, chosen)]
     of = {"cv": "held-out folds of the training rows", "test": "test rows"}[chosen["split"]]
-    below = [*heading, *words, PROTOCOL[chosen["protocol"]]]
-    _title(axes, f"Where it can be read: {AXIS[metric]} on {of}", below, width=int(16 * figure.get_figwidth()))
+    words = [f"on {of}", f"outlined: {_site(chosen)}, chosen by {chosen['selected_by']}"]
+    words += ["grey: undefined, all predictions equal"] * bool(table.isna().any(axis=None))
+    below = [*heading, *words, _spread(table, chosen), PROTOCOL[chosen["protocol"]]]
+    _title(axes, f"Where it can be read: {AXIS[metric]}", below, width=int(16 * figure.get_figwidth()))
     return figure
 
 
