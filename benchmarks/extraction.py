@@ -33,7 +33,7 @@ from transformers import DynamicCache
 from probeshift.datasets import FACTS_DATASETS, Statement, load_dataset
 from probeshift.errors import ProbeshiftError
 from probeshift.extraction import Batch, BatchReader, ExtractionOptions, Plan, extract, identify, make_plan, prepare
-from probeshift.models import LanguageModel, choose_device, choose_dtype, describe, load_model
+from probeshift.models import LanguageModel, cache_argument, choose_device, choose_dtype, describe, load_model
 from probeshift.provenance import environment
 
 OPTIONS = {"statements": 1, "mixed": 1, "two-option": 2, "four-option": 4}
@@ -151,11 +151,10 @@ def bare(setting: Setting, _folder: Path, *, head: bool = False, **changes: Any)
                 module(input_ids=tails, position_ids=_positions(tails), use_cache=False)
                 continue
             cache = DynamicCache(config=m.info.config)
-            module(input_ids=heads, position_ids=_positions(heads), past_key_values=cache, use_cache=True)
+            cached = {cache_argument(module): cache, "use_cache": True}
+            module(input_ids=heads, position_ids=_positions(heads), **cached)
             cache.batch_select_indices(rows_of)
-            module(
-                input_ids=tails, position_ids=_positions(tails, heads.shape[1]), past_key_values=cache, use_cache=True
-            )
+            module(input_ids=tails, position_ids=_positions(tails, heads.shape[1]), **cached)
 
     return run
 

@@ -378,3 +378,33 @@ def test_deeper_blocks_do_not_run():
     reader = BatchReader(model, (0, 1), [tuple(range(5, 30))], [(24,)])
     reader.read(Batch(0, ((0,),)))
     assert calls == []
+
+
+def test_prefix_reuse_is_tried_once_for_a_loaded_model_and_again_for_deeper_layers(tmp_path, monkeypatch):
+    info = describe(str(tiny_models.shared("llama")))
+    model, tried = load_model(info, dtype="float32", device="cpu"), []
+    real = BatchReader.prefix_difference
+    monkeypatch.setattr(BatchReader, "prefix_difference", lambda self, batch: tried.append(batch) or real(self, batch))
+
+    def store(rows, layers):
+        options = ExtractionOptions(layers, "float32")
+        return extract(prepare(statements(rows), info, load_tokenizer(info), options, label="x"), lambda: model)
+
+    first, second = store(40, (0, 1)), store(24, (0, 1))
+    assert all(any(b["prefix"] for b in s.plan["batches"]) for s in (first, second)) and len(tried) == 1
+    kept = [json.loads((s.folder / "prefix_check.json").read_text()) for s in (first, second)]
+    assert kept[0] == kept[1] and kept[0]["relative_difference"] < 1e-5
+    store(24, (0, 3))
+    assert len(tried) == 2, "what was tried reached layer 1 only"
+
+
+def test_a_model_that_was_found_unable_to_share_does_not_share_later_either(tmp_path, monkeypatch):
+    info = describe(str(tiny_models.shared("llama")))
+    model = load_model(info, dtype="float32", device="cpu")
+    monkeypatch.setattr(BatchReader, "prefix_difference", lambda self, batch: 0.5)
+    options = ExtractionOptions((0, 1), "float32")
+    for rows in (40, 24):
+        job = prepare(statements(rows), info, load_tokenizer(info), options, label="x")
+        store = extract(job, lambda: model)
+        assert any(b.prefix for b in job.plan.batches) and not any(b["prefix"] for b in store.plan["batches"])
+        monkeypatch.setattr(BatchReader, "prefix_difference", lambda self, batch: 1 / 0)  # not asked again

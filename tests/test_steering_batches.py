@@ -10,7 +10,7 @@ from test_steering_interventions import FAMILIES, a_vector
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from probeshift.errors import UsageError
-from probeshift.models import load_model, new_cache
+from probeshift.models import cache_argument, load_model, new_cache
 from probeshift.steering.generation import generate
 from probeshift.steering.interventions import Intervention
 from probeshift.steering.single_query import quick_single_queries
@@ -92,14 +92,14 @@ def test_a_single_query_attends_as_the_fused_kernel_does(model, padded):
     def last(ids, quick):
         cache = new_cache(model.info.config)
         with torch.inference_mode():
-            model.module(ids[:, :6], attention_mask=mask[:, :6], position_ids=positions[:, :6], past_key_values=cache)
+            model.module(ids[:, :6], attention_mask=mask[:, :6], position_ids=positions[:, :6], **{cache_argument(model.module): cache})
             if quick:
                 with quick_single_queries():
                     return model.module(
-                        ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], past_key_values=cache
+                        ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], **{cache_argument(model.module): cache}
                     ).logits
             return model.module(
-                ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], past_key_values=cache
+                ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], **{cache_argument(model.module): cache}
             ).logits
 
     torch.testing.assert_close(last(ids, quick=True), last(ids, quick=False), atol=1e-4, rtol=1e-4)  # float32
@@ -138,7 +138,7 @@ def test_a_batch_has_no_more_rows_than_their_keys_have_room():
     )
     cache = new_cache(config)
     with torch.inference_mode():
-        llama.module(torch.tensor([some_prompts((10,))[0]]), past_key_values=cache)
+        llama.module(torch.tensor([some_prompts((10,))[0]]), **{cache_argument(llama.module): cache})
     assert sum(t.nbytes for layer in cache.layers for t in (layer.keys, layer.values)) == 10 * per_token
     assert rows_that_fit(llama, 100, n_bytes=100 * per_token * 7) == 7
     assert rows_that_fit(llama, 101, n_bytes=100 * per_token * 7) == 6

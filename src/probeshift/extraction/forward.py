@@ -15,7 +15,7 @@ from probeshift.errors import OutOfMemoryError
 from probeshift.extraction.batching import Batch, TokenIds
 from probeshift.extraction.pooling import PooledSpans, Span
 from probeshift.extraction.positions import POOLS
-from probeshift.models import LanguageModel, StopForward, new_cache, record_residuals
+from probeshift.models import LanguageModel, StopForward, cache_argument, new_cache, record_residuals
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class BatchReader:
         if self.model.info.causal:
             inputs["use_cache"] = cache is not None
         if cache is not None:
-            inputs["past_key_values"] = cache
+            inputs[cache_argument(self.model.backbone)] = cache
         with suppress(StopForward):
             self.model.backbone(**inputs)
 

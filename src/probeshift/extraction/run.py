@@ -13,7 +13,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, cycle
@@ -188,13 +188,16 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
 def shares_safely(plan: Plan, reader: BatchReader, record: Path | None = None) -> bool:
     """Whether computing the shared prefixes of a plan once gives what the plain pass gives; true where nothing is shared.
 
-    What was measured goes into the folder `record`. Without memory for the comparison the reader is told not to share.
+    Tried on the first plan of a loaded model, and again only for what that did not cover. What was measured goes into the
+    folder `record`. Without memory for the comparison the reader is told not to share.
     """
-    examples = _groups_to_check(plan, reader.model)
-    if not examples:
+    known, groups = reader.model.prefix_reuse, _groups_to_check(plan, reader.model)
+    if not groups:
         return True
     try:
-        difference = max(reader.prefix_difference(example) for example in examples)
+        for case in groups:
+            if case not in known:
+                known[case] = reader.prefix_difference(groups[case])
     except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
         if is_out_of_memory(
             error
@@ -203,23 +206,26 @@ def shares_safely(plan: Plan, reader: BatchReader, record: Path | None = None) -
             reader.shares = False
             return True
         log.warning("%s cannot reuse prefixes (%s: %s)", plan.header["model"], type(error).__name__, error)
-        difference = float("inf")
+        known |= dict.fromkeys(groups, float("inf"))
+    difference = max(known[case] for case in groups)
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
     if difference > PREFIX_TOLERANCE[reader.model.dtype]:
         log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
         return False
     if record is not None:
-        checked = {"relative_difference": difference, "prefixes": [example.prefix for example in examples]}
-        publish(record / "prefix_check.json", json.dumps(checked))
+        publish(record / "prefix_check.json", json.dumps({"relative_difference": difference}))
     return True
 
 
-def _groups_to_check(plan: Plan, model: LanguageModel) -> list[Batch]:
-    """Two members of the cheapest shared group; of the longest too where attention slides, for a window shows once passed."""
+def _groups_to_check(plan: Plan, model: LanguageModel) -> dict[Hashable, Batch]:
+    """By case, two members of a group that shares a prefix: of the cheapest, and of the longest where it passes the window of
+    sliding attention, which shows only there. A case covers all later plans that reach no deeper layer."""
     shared = [Batch(b.prefix, (group[:2],)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1]
     shared.sort(key=lambda batch: batch.tokens(plan.lengths))
     window = getattr(model.info.config.get_text_config(), "sliding_window", None)
-    return [*shared[:1], *(shared[-1:] if window and len(shared) > 1 else [])]
+    beyond = [b for b in shared if window and max(plan.lengths[s] for s in b.sequences) > window]
+    deepest = max(plan.header["layers"])
+    return {(case, deepest): found[0] for case, found in (("any", shared), ("window", beyond[-1:])) if found}
 
 
 def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -> Extraction:

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probeshift.models.caching import has_window, new_cache
+    from probeshift.models.caching import cache_argument, given_cache, growing_cache, has_window, new_cache, with_room
     from probeshift.models.describing import (
         ModelInfo,
         ParameterCounts,
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
         tokenizer_hash,
         weight_hash,
     )
-    from probeshift.models.hooks import StopForward, edit_residuals, record_residuals
+    from probeshift.models.hooks import StopForward, edit_residuals, is_hooked, record_residuals
     from probeshift.models.language_model import LanguageModel
     from probeshift.models.loading import choose_device, choose_dtype, load_model
     from probeshift.models.names import folder_name, resolve
     from probeshift.models.parity import Parity, ParityError, check_parity
     from probeshift.models.post_instruction import PostInstruction, find_post_instruction, mark_tokens, render_prompt
+    from probeshift.models.twins import twin
 
 __all__ = [
     "LanguageModel",
@@ -35,6 +36,7 @@ __all__ = [
     "ParityError",
     "PostInstruction",
     "StopForward",
+    "cache_argument",
     "check_parity",
     "choose_device",
     "choose_dtype",
@@ -42,7 +44,10 @@ __all__ = [
     "edit_residuals",
     "find_post_instruction",
     "folder_name",
+    "given_cache",
+    "growing_cache",
     "has_window",
+    "is_hooked",
     "load_model",
     "load_tokenizer",
     "mark_tokens",
@@ -53,10 +58,12 @@ __all__ = [
     "resolve",
     "template_hash",
     "tokenizer_hash",
+    "twin",
     "weight_hash",
+    "with_room",
 ]
 
-_MODULES = ("names", "hooks", "caching", "post_instruction", "parity", "describing", "language_model", "loading")
+_MODULES = ("names", "hooks", "caching", "post_instruction", "parity", "describing", "language_model", "loading", "twins")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,7 +14,10 @@ from probeshift.models.describing import ModelInfo
 
 @dataclass
 class LanguageModel:
-    """A loaded model in eval mode. `backbone` is what to call for hidden states (no head); inputs go to `device`."""
+    """A loaded model in eval mode. `backbone` is what to call for hidden states (no head); inputs go to `device`.
+
+    `prefix_reuse` is by how much reusing the keys of a shared prefix changed its activations, for each case that was tried.
+    """
 
     info: ModelInfo
     module: nn.Module
@@ -23,3 +27,4 @@ class LanguageModel:
     dtype: torch.dtype
     device: torch.device
     attention: str
+    prefix_reuse: dict[Hashable, float] = field(default_factory=dict)

@@ -86,16 +86,19 @@ def score_texts(
     used = options or options_of(saved, model)
     identity = identify(model.info, model.tokenizer)
     check(saved, model.info, model.tokenizer, used, identity["weights"], ignored)
-    reader, checked, first = Reader(saved, model, used, tokens), False, 1
+    reader, first = Reader(saved, model, used, tokens), 1
     for chunk in _chunks(texts, rows_at_once):
         plan, kept = _plan(reader, chunk, identity, first)
-        if plan is not None and used.reuse_prefixes and not checked and any(b.prefix for b in plan.batches):
-            if not shares_safely(plan, _batch_reader(reader, plan)):
-                reader = replace(reader, options=replace(used, reuse_prefixes=False))
-                plan, kept = _plan(reader, chunk, identity, first)
-            checked = True
+        if plan is not None and not _shares(plan, _batch_reader(reader, plan)):
+            reader = replace(reader, options=replace(used, reuse_prefixes=False))
+            plan, kept = _plan(reader, chunk, identity, first)
         yield from _in_order(reader, chunk, plan, kept)
         first += len(chunk)
+
+
+def _shares(plan: Plan, reader: BatchReader) -> bool:
+    """Whether to share prefixes: it was found right, and there was memory to find out."""
+    return shares_safely(plan, reader) and reader.shares
 
 
 def options_of(saved: SavedProbe, model: LanguageModel) -> ExtractionOptions:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from probeshift.errors import UsageError, nearest
-from probeshift.models import LanguageModel, edit_residuals
+from probeshift.models import LanguageModel, edit_residuals, given_cache
 from probeshift.steering.vectors import SteeringVector, require_width
 
 OPERATORS = ("add", "ablate", "clamp")
@@ -206,6 +206,6 @@ def _position_ids(args: tuple, kwargs: dict[str, Any]) -> Tensor:
         return given.expand(n_rows, -1)
     if isinstance(mask, Tensor) and mask.ndim == 2:
         return (mask.long().cumsum(1) - 1)[:, -n_tokens:]
-    cache = kwargs.get("past_key_values")
+    cache = given_cache(kwargs)
     start = 0 if cache is None else cache.get_seq_length()
     return torch.arange(start, start + n_tokens, device=inputs.device).expand(n_rows, -1)

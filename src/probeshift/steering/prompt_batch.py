@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probeshift.models import LanguageModel, has_window, new_cache
+from probeshift.models import LanguageModel, cache_argument, growing_cache, has_window
 from probeshift.steering.forward import TokenIds, takes
 from probeshift.steering.unsteered_blocks import Alike, Below, alike, has_keys_by_block, read_below, standing_in
 
@@ -57,7 +57,7 @@ class PromptBatch:
 
     def __init__(self, model: LanguageModel, prompts: Sequence[TokenIds]) -> None:
         self.model, self.rows, self.prompts = model, list(range(len(prompts))), prompts
-        self.cache: Any = new_cache(model.info.config)
+        self.cache: Any = growing_cache(model.info.config)
         self.start = 0
         self.mask: Tensor | None = None
         self.positions = torch.zeros(0)
@@ -130,7 +130,7 @@ class PromptBatch:
         self.cache.batch_select_indices(places)
 
     def _forward(self, ids: Tensor) -> Tensor:
-        inputs: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
+        inputs: dict[str, Any] = {"input_ids": ids, cache_argument(self.model.module): self.cache, "use_cache": True}
         if takes(self.model, "position_ids"):
             inputs["position_ids"] = self.positions
         if self.mask is not None:

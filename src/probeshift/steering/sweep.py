@@ -9,6 +9,7 @@ what is missing, whatever batches it falls into.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,10 +21,11 @@ from probeshift.provenance import publish, sha256_json, sha256_text
 from probeshift.steering.generation import Decoding, generate, treatment
 from probeshift.steering.interventions import POSITIONS, Intervention, require_known
 from probeshift.steering.prompt_batch import shared_prefix
+from probeshift.steering.side_by_side import n_at_once, side_by_side
 from probeshift.steering.vectors import SteeringVector
 
-# Most rows side by side: on a CPU matrix products gain little from more. Fewer where their cached keys would take more than
-# so many bytes.
+# Most rows of a batch: on a CPU matrix products gain little from more. Fewer where the cached keys of all batches under way
+# would take more than so many bytes.
 BATCH_ROWS = 256
 _CACHE_BYTES = 2**31
 
@@ -107,15 +109,19 @@ class Sweep:
         """
         done = read_generations(self.folder)
         missing = [i for i, key in enumerate(self.keys) if key not in done]
-        for batch in self._batches(missing):
-            written = self._write(batch)
+        at_once = n_at_once(self.model, len(missing))
+        batches = list(self._batches(missing, at_once))
+        for written in side_by_side(self.model, batches, self._write, at_once=at_once):
             done |= {g.key: g for g in written}
             if on_progress:
                 on_progress(sum(key in done for key in self.keys), len(self.keys))
         return [done[key] for key in self.keys]
 
-    def _batches(self, missing: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Rows whose prompts are steered alike together, so that what they share is read once; else by length."""
+    def _batches(self, missing: Sequence[int], at_once: int) -> Iterator[tuple[int, ...]]:
+        """Rows whose prompts are steered alike together, so that what they share is read once; else by length.
+
+        As few batches as there must be, of even sizes, so many that `at_once` of them always run.
+        """
         steered = {
             i: None if self.settings.positions == "generated" else treatment(self.tasks[i].intervention)
             for i in missing
@@ -125,15 +131,16 @@ class Sweep:
         group = {i: place[steered[i]] if shares else 0 for i in missing}
         order = sorted(missing, key=lambda i: (group[i], -len(self.tasks[i].prompt), self.tasks[i].prompt, i))
         longest = max((len(self.tasks[i].prompt) for i in missing), default=0) + self.settings.decoding.max_new_tokens
-        rows = min(self.settings.batch_rows, rows_that_fit(self.model, longest))
-        rows = -(-len(order) // max(1, -(-len(order) // rows)))  # as few batches as there must be, of even sizes
-        for start in range(0, len(order), max(1, rows)):
+        rows = min(self.settings.batch_rows, rows_that_fit(self.model, longest, n_bytes=_CACHE_BYTES // at_once))
+        n_batches = math.ceil(len(order) / rows / at_once) * at_once
+        rows = max(1, math.ceil(len(order) / max(1, n_batches)))
+        for start in range(0, len(order), rows):
             yield tuple(order[start : start + rows])
 
-    def _write(self, batch: Sequence[int]) -> list[Generation]:
+    def _write(self, model: LanguageModel, batch: Sequence[int]) -> list[Generation]:
         tasks = [self.tasks[i] for i in batch]
         written = generate(
-            self.model,
+            model,
             [task.prompt for task in tasks],
             [task.intervention for task in tasks],
             decoding=self.settings.decoding,
@@ -141,7 +148,7 @@ class Sweep:
             seeds=[int(self.keys[i][:15], 16) for i in batch],
         )
         found = [
-            _generation(self.keys[i], task, one.ids, one.ended, self.model)
+            _generation(self.keys[i], task, one.ids, one.ended, model)
             for i, task, one in zip(batch, tasks, written, strict=True)
         ]
         name = sha256_json([g.key for g in found])[:16]

@@ -51,7 +51,7 @@ class Below:
 def has_keys_by_block(cache: Any, n_layers: int) -> bool:
     """Whether each block has keys of its own that nothing forgets."""
     layers = getattr(cache, "layers", ())
-    return len(layers) == n_layers and all(type(layer).__name__ == "DynamicLayer" for layer in layers)
+    return len(layers) == n_layers and all(type(layer).__name__ == "GrowingLayer" for layer in layers)
 
 
 def read_below(
