@@ -42,7 +42,7 @@ class FoldRidge:
         rows, shift = in_float64(self.acts, self.device, centred=self.intercept)
         object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_shift", shift)
-        object.__setattr__(self, "_wanted", torch.from_numpy(self.targets).to(self.device, torch.float64))
+        object.__setattr__(self, "_wanted", torch.tensor(self.targets, dtype=torch.float64, device=self.device))
 
     def predict(self, held_out: Sequence[tuple[int, ...]], penalties: Sequence[float]) -> list[np.ndarray]:
         """For each set of held-out folds, what ridge on all other rows predicts for theirs: [penalty, held-out row]."""
