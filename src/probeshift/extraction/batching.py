@@ -16,7 +16,7 @@ MIN_SUFFIX = 4
 # Longest run of sequences that may share one prefix; bounds the search, and the keys one prefix is copied to.
 MAX_SHARING = 32
 # Padding and shortened prefixes that one batch may spend before it is closed.
-MAX_WASTE = 1.10
+MAX_WASTE = 1.05
 # Tokens whose keys and values a batch may hold, in budgets: rows that share a prefix each get a copy of it.
 MAX_HELD = 3
 # Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
