@@ -92,11 +92,19 @@ def test_a_single_query_attends_as_the_fused_kernel_does(model, padded):
     def last(ids, quick):
         cache = new_cache(model.info.config)
         with torch.inference_mode():
-            model.module(ids[:, :6], attention_mask=mask[:, :6], position_ids=positions[:, :6], **{cache_argument(model.module): cache})
+            model.module(
+                ids[:, :6],
+                attention_mask=mask[:, :6],
+                position_ids=positions[:, :6],
+                **{cache_argument(model.module): cache},
+            )
             if quick:
                 with quick_single_queries():
                     return model.module(
-                        ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], **{cache_argument(model.module): cache}
+                        ids[:, 6:],
+                        attention_mask=mask,
+                        position_ids=positions[:, 6:],
+                        **{cache_argument(model.module): cache},
                     ).logits
             return model.module(
                 ids[:, 6:], attention_mask=mask, position_ids=positions[:, 6:], **{cache_argument(model.module): cache}

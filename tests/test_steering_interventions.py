@@ -176,7 +176,9 @@ def test_cached_keys_do_not_change_what_is_steered(model, positions, told):
                 "attention_mask": {"attention_mask": torch.ones(2, end, dtype=torch.long)},
                 "nothing": {},
             }[told]
-            pieces.append(model.module(ids[:, start:end], **{cache_argument(model.module): cache}, use_cache=True, **say).logits)
+            pieces.append(
+                model.module(ids[:, start:end], **{cache_argument(model.module): cache}, use_cache=True, **say).logits
+            )
     torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=5e-4, rtol=1e-4)
 
 

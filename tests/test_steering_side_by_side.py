@@ -73,7 +73,9 @@ def test_two_steered_batches_at_the_same_time_write_what_each_writes_alone(model
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_a_sweep_at_once_writes_the_texts_of_one_after_the_other(llama, tmp_path, two_threads, monkeypatch, temperature):
+def test_a_sweep_at_once_writes_the_texts_of_one_after_the_other(
+    llama, tmp_path, two_threads, monkeypatch, temperature
+):
     assert n_at_once(llama, len(tasks())) == 2
     both = a_sweep(llama, tmp_path / "both", temperature=temperature).run()
     monkeypatch.setattr(beside, "MIN_ROWS", 1000)
@@ -125,4 +127,6 @@ def test_a_model_steered_from_outside_runs_one_batch_at_a_time(llama, tmp_path, 
         assert n_at_once(llama, len(lengths)) == 1
         inside = Sweep(llama, tasks(), SweepSettings(GREEDY), tmp_path / "in").run()
     assert n_at_once(llama, len(lengths)) == 2
-    assert [g.ids for g in inside] != [g.ids for g in Sweep(llama, tasks(), SweepSettings(GREEDY), tmp_path / "out").run()]
+    assert [g.ids for g in inside] != [
+        g.ids for g in Sweep(llama, tasks(), SweepSettings(GREEDY), tmp_path / "out").run()
+    ]

@@ -63,7 +63,17 @@ __all__ = [
     "with_room",
 ]
 
-_MODULES = ("names", "hooks", "caching", "post_instruction", "parity", "describing", "language_model", "loading", "twins")
+_MODULES = (
+    "names",
+    "hooks",
+    "caching",
+    "post_instruction",
+    "parity",
+    "describing",
+    "language_model",
+    "loading",
+    "twins",
+)
 
 
 def __getattr__(name: str) -> Any:

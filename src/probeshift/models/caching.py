@@ -100,4 +100,9 @@ class _Room:
 
     def _holds(self, kept: Tensor | None) -> bool:
         whole = self.whole
-        return whole is not None and kept is not None and kept.data_ptr() == whole.data_ptr() and kept.stride() == whole.stride()
+        return (
+            whole is not None
+            and kept is not None
+            and kept.data_ptr() == whole.data_ptr()
+            and kept.stride() == whole.stride()
+        )

@@ -89,7 +89,9 @@ def edit_residuals(blocks: Sequence[nn.Module], edits: Mapping[int, Callable[[Te
 
 def is_hooked(blocks: Sequence[nn.Module]) -> bool:
     """Whether the model runs inside a `with` of this module, whose state knows one forward pass at a time."""
-    hooks = (hook for block in blocks for kind in (block._forward_hooks, block._forward_pre_hooks) for hook in kind.values())
+    hooks = (
+        hook for block in blocks for kind in (block._forward_hooks, block._forward_pre_hooks) for hook in kind.values()
+    )
     return any(hook.__module__ == __name__ for hook in hooks)
 
 

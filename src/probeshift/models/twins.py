@@ -13,7 +13,9 @@ from probeshift.models.language_model import LanguageModel
 def twin(model: LanguageModel) -> LanguageModel:
     """The model again: its parameters and buffers are the same tensors, all else is copied. Takes no memory to speak of."""
     weights = chain(model.module.parameters(), model.module.buffers())
-    copied: dict[int, Any] = {id(tensor): tensor for tensor in weights}  # deepcopy takes from here what it need not copy
+    copied: dict[int, Any] = {
+        id(tensor): tensor for tensor in weights
+    }  # deepcopy takes from here what it need not copy
     module = copy.deepcopy(model.module, copied)
     return replace(
         model,
