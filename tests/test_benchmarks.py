@@ -154,3 +154,32 @@ def test_the_sweep_benchmark_runs_and_agrees_with_scikit_learn(tmp_path, monkeyp
     assert "extrapolated" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no comparison of speed holds"):
         module.refuse_other_scores(2 * module.MAX_SCORE_DIFFERENCE)
+
+
+@pytest.fixture
+def scoring_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    module = load("scoring", monkeypatch)
+    monkeypatch.setitem(sys.modules["extraction"].FACTS_PER_TEXT, "statements", (1, 0.2))
+    return module
+
+
+def score(scoring_benchmark, tmp_path):
+    small = ["--model", str(tiny_models.shared("llama")), "--device", "cpu", "--dtype", "float32", "--texts", "12"]
+    scoring_benchmark.main([*small, "--rounds", "2", "--out", str(tmp_path / "results.json")])
+    return json.loads((tmp_path / "results.json").read_text())
+
+
+def test_scoring_is_timed_beside_extraction_of_the_same_texts(scoring_benchmark, tmp_path, capsys):
+    results = score(scoring_benchmark, tmp_path)
+    assert {name: len(rounds) for name, rounds in results["times"].items()} == {"extraction": 2, "scoring": 2}
+    assert results["difference"] <= 1e-4 and results["texts"] == 12
+    assert "scoring / extraction" in capsys.readouterr().out
+
+
+def test_scores_of_another_direction_end_the_scoring_benchmark(scoring_benchmark, tmp_path, monkeypatch):
+    right = scoring_benchmark.scoring
+    monkeypatch.setattr(scoring_benchmark, "scoring", lambda *a: lambda: [s + 1 for s in right(*a)()])
+    with pytest.raises(SystemExit, match="No times are shown"):
+        score(scoring_benchmark, tmp_path)

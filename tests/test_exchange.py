@@ -367,6 +367,34 @@ def test_a_steering_vector_goes_out_without_a_threshold_and_with_its_unit(run):
     assert code == 2 and "--concept" in err
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "regression", "threshold": "none"}, "larger: a larger predicted label"),
+        ({"method": "lr"}, "larger: the label more likely true"),
+        ({"family": "vectors", "sign": "positive strength: towards the concept"}, "towards the concept"),
+    ],
+)
+def test_what_a_larger_score_means_is_said_of_the_probe_at_hand(run, probes, changes, said):
+    write_probes(Path("other.safetensors"), replace(probes, card=card(**changes)))
+    code, _, err = run("export", "--probe", "other.safetensors", "--to", "npz", "--output", "other.npz")
+    assert code == 0 and said in err and "truer" not in err
+    assert said in json.loads(str(np.load("other.npz")["card"]))["sign"]
+
+
+def test_layers_that_a_file_has_no_place_for_are_not_among_those_said(run, probes):
+    write_probes(Path("zero.safetensors"), replace(probes, card=card(layers=(0, 3, 4))))
+    _, _, err = run("export", "--probe", "zero.safetensors", "--to", "gguf", "--output", "x.gguf")
+    assert "layers 3, 4 of" in err
+
+
+def test_a_single_array_is_no_archive(run):
+    np.save("one.npy", np.ones(4))
+    Path("one.npy").rename("one.npz")
+    code, _, err = run("import", "--file", "one.npz", "--from", "npz", "--model", "toy", "--output", "x.safetensors")
+    assert code == 2 and "not an .npz file" in err
+
+
 def test_an_imported_direction_steers(run, probes):
     from probeshift.steering.probe_vectors import saved_probe_vector
 

@@ -410,3 +410,17 @@ def test_a_table_that_holds_no_result_rows_is_refused(run, run_folder, tmp_path)
 def test_help_of_the_command_shows_an_example(run):
     code, out, _ = run("report", "--help")
     assert code == 0 and "Example" in out and "probeshift report " in out
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("not_resolvable:253_of_300_negatives", "too few negatives, 253 of 300: 2"),
+        ("single_class:positive", "one class only, positive: 2"),
+        ("constant_scores", "constant scores: 2"),
+    ],
+)
+def test_why_values_are_undefined_is_said_in_words(tmp_path, reason, said):
+    row = {"model": "m", "method": "dim", "train": "a", "test": "b", "split": "test", "layer": 1, "metric": "auroc"}
+    pd.DataFrame([row | {"value": None, "reason": reason}] * 2).to_parquet(tmp_path / "results.parquet")
+    assert any(said in line for line in limits(RunFolder.open(tmp_path)))

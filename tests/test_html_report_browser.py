@@ -107,6 +107,37 @@ def test_every_view_opens_without_an_error_or_a_request(opened):
         assert "undefined" not in text(browser, f"#{view} .body").replace("are undefined", "")
 
 
+def test_the_first_view_is_there_at_once_and_all_others_without_scrolling(browser, path):
+    browser.ask("Page.navigate", url="about:blank")
+    browser.open(path)
+    assert browser.js("document.querySelector('#overview .body').children.length") > 0
+    browser.until("[...document.querySelectorAll('section .body')].every((body) => body.children.length > 0)")
+    assert browser.js("scrollY") == 0 and not browser.errors
+
+
+def test_a_cell_opened_in_the_layers_view_is_brought_into_the_window(opened):
+    browser = opened("#layers")
+    browser.click("#layers svg[aria-label=layers] .cell")
+    browser.until("document.querySelector('#cell-title') !== null")
+    browser.until(
+        "(() => { const { top, bottom } = document.querySelector('#cell-title').getBoundingClientRect(); "
+        "return bottom > 0 && top < innerHeight; })()"
+    )
+    assert browser.js("location.hash").startswith("#matrix?")
+
+
+def test_on_a_narrow_screen_an_open_cell_fits_and_its_titles_are_words(opened):
+    try:
+        size = {"height": 800, "deviceScaleFactor": 1, "mobile": False}
+        opened().ask("Emulation.setDeviceMetricsOverride", width=380, **size)
+        browser = opened(f"#matrix?method=dim&layer={LAYER}&train=home&test=loose&cell=open")
+        assert browser.js("document.documentElement.scrollWidth") <= 380
+        assert min(browser.js("[...document.querySelectorAll('.details h3')].map((n) => n.offsetHeight)")) < 60
+        assert max(browser.js("[...document.querySelectorAll('.pair h3')].map((n) => n.offsetHeight)")) < 60
+    finally:
+        browser.ask("Emulation.setDeviceMetricsOverride", width=1400, height=1000, deviceScaleFactor=1, mobile=False)
+
+
 def test_the_matrix_shows_the_saved_values(opened, rows):
     browser = opened(f"#matrix?method=dim&layer={LAYER}&metric=accuracy")
     shown = browser.js(
@@ -300,6 +331,13 @@ def test_light_and_dark_and_print_each_draw(opened, tmp_path):
     browser.js("[...document.querySelectorAll('.tools button')][0].click()")
     browser.settle()
     assert browser.js(ground) == light
+    browser.until("document.querySelector('#provenance details table') !== null")
+    folded = "[...document.querySelectorAll('#provenance details table')].every((node) => node.checkVisibility())"
+    browser.js("document.querySelectorAll('details').forEach((node) => { node.open = false; })")
+    assert not browser.js(folded)
+    browser.ask("Emulation.setEmulatedMedia", media="print")
+    assert browser.js(folded)
+    browser.ask("Emulation.setEmulatedMedia", media="")
     assert browser.pdf(tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
 
 

@@ -96,6 +96,25 @@ def test_the_introduction_says_every_sentence_that_was_made_of_the_runs(opened, 
             assert sentence.replace("`", "") in text
 
 
+def test_the_first_screen_answers_each_question_in_one_sentence(opened, runs):
+    answers = opened("overview").js("[...document.querySelectorAll('.answers li')].map((n) => n.textContent)")
+    assert len(answers) == len(runs)
+    for number, (folder, answer) in enumerate(zip(runs, answers, strict=True), 1):
+        about = told(RunFolder.open(folder))
+        assert answer == f"{number}. {about['title']}. {about['found'][0].replace('`', '')}"
+
+
+def test_a_set_has_one_colour_in_all_curves_of_the_mixtures(opened):
+    pairs = opened("mixtures").js(
+        "['auroc_by_step', 'gain_per_row', 'gap_by_step'].flatMap((name) => "
+        "[...document.querySelectorAll(`#mixtures svg[aria-label=${name}] circle`)].map((c) => "
+        "[c.textContent.split(',')[0], c.getAttribute('fill')]))"
+    )
+    colours = {name: {colour for other, colour in pairs if other == name} for name, _ in pairs}
+    assert len(colours) > 2 and all(len(found) == 1 for found in colours.values())
+    assert len({min(found) for found in colours.values()}) == len(colours)
+
+
 def test_each_chapter_names_its_own_limits(opened, runs):
     browser = opened("about-model")
     assert "5 concepts are a smoke test" in browser.js("document.getElementById('about-model').textContent")

@@ -130,6 +130,8 @@ def test_every_format_holds_the_same_rows(run):
     assert len(lines) == 2 + len(frames[0]) and lines[0] == "| train | layer | value |"
     code, out, _ = run("table", folder, "--where", "metric=accuracy", "--format", "json", "--limit", 3)
     assert len(json.loads(out)["rows"]) == 3
+    code, _, err = run("table", folder, "--limit", -3)
+    assert code == 2 and "--limit" in err
 
 
 def test_what_is_undefined_is_an_empty_cell_and_a_bar_does_not_break_the_table():

@@ -270,6 +270,14 @@ def test_every_format_in_and_out_gives_the_same_scores(score, tables, probes, mo
             assert suffix == "txt" or [int(i) for i in found["id"]] == list(range(len(TEXTS)))
 
 
+@pytest.mark.parametrize(("target", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_no_texts_make_a_table_without_rows(score, target, read):
+    Path("none.txt").write_text("")
+    code, _, err = score("--input", "none.txt", "--output", f"none.{target}")
+    assert code == 0, err
+    assert len(read(f"none.{target}")) == 0
+
+
 def test_a_parquet_column_that_is_null_throughout_keeps_its_type(score, tables):
     import pyarrow.parquet as pq
 

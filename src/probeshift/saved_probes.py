@@ -21,6 +21,7 @@ from probeshift.results import ProbeCard, ProbeFile, read_probes
 # Fitted by maximum likelihood of labels given this very score, so that its logistic function is the fitted probability.
 LOG_ODDS = ("lr", "logistic")
 NO_THRESHOLD = "none: the file holds directions only"
+VECTORS = "vectors"  # the family of a steering vector that stands as a probe
 CHOSEN = "best_probe_predictions.json"
 
 Meaning = Literal["log odds", "value", "score"]
@@ -37,9 +38,7 @@ class SavedProbe:
     @property
     def meaning(self) -> Meaning:
         """What the score is: "log odds" of the label, as fitted; the predicted "value"; a "score" without a unit."""
-        if self.card.task == "regression":
-            return "value"
-        return "log odds" if self.card.method in LOG_ODDS else "score"
+        return meaning_of(self.card)
 
     @property
     def decides(self) -> bool:
@@ -59,7 +58,7 @@ class SavedProbe:
             "model_weights": card.model_weights, "dtype": card.dtype, "layer": self.probe.layer,
             "layer_name": layer_name(self.probe.layer), "site": site(self.probe.layer),
             "position": card.position, "prompts": card.prompts, "task": card.task, "score": SAID[self.meaning],
-            "sign": SIGN[self.meaning], "threshold": threshold_words(card), "control": card.control,
+            "sign": sign_words(card), "threshold": threshold_words(card), "control": card.control,
         }  # fmt: skip
 
 
@@ -73,6 +72,18 @@ SAID = {
     "value": "the predicted label, in its own unit",
     "score": "activation . direction + bias, in no unit; `squashed` is its logistic function and no probability",
 }
+
+
+def meaning_of(card: ProbeCard) -> Meaning:
+    """What the scores of a probe are."""
+    if card.task == "regression":
+        return "value"
+    return "log odds" if card.method in LOG_ODDS else "score"
+
+
+def sign_words(card: ProbeCard) -> str:
+    """What a larger score means; of a steering vector, what its card says."""
+    return card.sign if card.family == VECTORS else SIGN[meaning_of(card)]
 
 
 def site(layer: int) -> str:

@@ -1,13 +1,13 @@
 // Controls: native selects and tables, so that keyboard and screen readers work as everywhere.
 
 import { foreign, h } from "./dom.js";
-import { count, number, probability, words } from "./format.js";
+import { count, label as named, number, probability, words } from "./format.js";
 import { csv, download } from "./exports.js";
 import { choose } from "./state.js";
 
 /** A select that chooses a key of the state. `options` are values, or [value, label]. */
 export function picker({ label, key, options, value, hint }) {
-  const pairs = options.map((option) => (Array.isArray(option) ? option : [option, words(option)]));
+  const pairs = options.map((option) => (Array.isArray(option) ? option : [option, named(option)]));
   const select = h("select", { "data-keep": key, title: hint, onchange: (event) => choose({ [key]: event.target.value }) },
     pairs.map(([v, text]) => h("option", { value: v, selected: String(v) === String(value) }, text)));
   return h("label", { class: "picker" }, h("span", null, label), select);

@@ -28,7 +28,7 @@ export function textWidth(text, size = 12, weight = 400) {
   return measuring.measureText(text).width;
 }
 
-export function shorten(text, longest = 26) {
+export function shorten(text, longest = 32) {
   const letters = [...String(text)];
   return letters.length > longest ? `${letters.slice(0, longest - 1).join("")}…` : String(text);
 }

@@ -31,4 +31,7 @@ const WORDS = {
   degenerate_clopper_pearson_questions: "exact binomial over questions, as all resamples are equal", degenerate_clopper_pearson_pairs: "exact binomial over independent pairs, as all resamples are equal",
 };
 
+/** A name of the data as it stands, a name of ours in words. */
+export const label = (name) => WORDS[name] ?? String(name ?? "–");
+
 export const words = (name) => WORDS[name] ?? String(name ?? "–").replaceAll("_", " ");

@@ -59,7 +59,7 @@ function drawCell(found, { x, y, width, height, label, hatch, t }) {
   if (found.dim && !undefined_) group.append(s("rect", { x, y, width, height, fill: `url(#${hatch})` }));
   if (found.outlined) group.append(s("rect", { x: x + 1.5, y: y + 1.5, width: width - 3, height: height - 3, fill: "none", stroke: t.ink, "stroke-width": 1.3 }));
   const text = undefined_ ? (found.empty ?? "–") : brief(found.value);
-  if (width >= 26) group.append(s("text", { x: x + width / 2, y: y + height / 2 + 4, "text-anchor": "middle", "font-size": Math.min(11.5, width / 3), fill: undefined_ ? t.soft : inkOn(ground), "pointer-events": "none" }, text));
+  if (width >= 26) group.append(s("text", { x: x + width / 2, y: y + height / 2 + 4, "text-anchor": "middle", "font-size": width > 50 ? 13.5 : Math.min(11.5, width / 3), fill: undefined_ ? t.soft : inkOn(ground), "pointer-events": "none" }, text));
   group.append(s("title", null, found.label ?? label));
   return group;
 }

@@ -1,4 +1,5 @@
-// The page: a header, one section per view from top to bottom, drawn when it comes near the window or is asked for.
+// The page: a header, one section per view from top to bottom; the first is drawn at once, others when they come near the window, are asked
+// for, or the page is idle.
 
 import { h } from "./dom.js";
 import { force, forcedTheme, isDark } from "./theme.js";
@@ -18,11 +19,13 @@ async function start() {
   async function openRuns() {
     shown = runsShown();
     build(chaptersOf(index));
+    await draw(sections[0]);
     await show(wanted());
+    drawRest();
   }
 
   function build(chapters) {
-    sections = sectionsOf(chapters).map((part) => ({ ...part, body: h("div", { class: "body" }), drawn: false }));
+    sections = sectionsOf(chapters).map((part) => ({ ...part, body: h("div", { class: "body" }), stale: true, turn: 0 }));
     app.replaceChildren(header(chapters, sections), h("main", null, sections.map((part) => sectionOf(part, chapters.length > 1))), footer(index));
     const near = new IntersectionObserver((seen) => {
       for (const entry of seen) if (entry.isIntersecting) draw(sections.find((part) => part.body === entry.target));
@@ -31,12 +34,13 @@ async function start() {
     for (const part of sections) near.observe(part.body);
   }
 
-  async function draw(part, again = false) {
-    if (!part || (part.drawn && !again)) return;
-    part.drawn = true;
+  async function draw(part) {
+    if (!part?.stale) return;
+    part.stale = false;
+    const turn = ++part.turn;
     try {
       const nodes = await part.view.render(part.page);
-      part.body.replaceChildren(...[nodes].flat(4).filter(Boolean));
+      if (turn === part.turn) part.body.replaceChildren(...[nodes].flat(4).filter(Boolean));
     } catch (error) {
       part.body.replaceChildren(h("p", { class: "failed", role: "alert" }, `This view could not be drawn: ${error.message}`));
       throw error;
@@ -53,33 +57,57 @@ async function start() {
     document.getElementById(id).scrollIntoView();
   }
 
-  const drawAll = (again) => Promise.all(sections.map((part) => draw(part, again && part.drawn)));
-  const redraw = () => Promise.all(sections.filter((part) => part.drawn).map((part) => draw(part, true)));
+  const drawAll = () => Promise.all(sections.map(draw));
+  const within = ({ body }, margin) => { const { top, bottom } = body.getBoundingClientRect(); return bottom > -margin && top < innerHeight + margin; };
+  const isNear = (part) => within(part, 500);
+  const isSeen = (part) => within(part, -100);
+
+  /** What is near the window now, the rest afterwards. */
+  const redraw = async () => {
+    for (const part of sections) part.stale = true;
+    await Promise.all(sections.filter(isNear).map(draw));
+    drawRest();
+  };
+
+  /** One view after another while the page is idle, so that printing and searching find all of them. */
+  async function drawRest() {
+    const mine = sections;
+    for (const part of mine) {
+      if (part.stale) await idle();
+      if (mine !== sections) return;
+      await draw(part).catch(reportError);
+    }
+  }
 
   function spy() {
     const line = innerHeight / 3;
     const at = sections.findLast((part) => document.getElementById(part.id)?.getBoundingClientRect().top < line);
-    for (const link of app.querySelectorAll("nav a")) link.toggleAttribute("aria-current", at !== undefined && link.dataset.view === at.id);
+    for (const link of app.querySelectorAll("nav a")) at !== undefined && link.dataset.view === at.id ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
   }
 
-  onChoice((changed) => {
+  onChoice(async (changed, name) => {
     if (changed.some((key) => /^run(_|$)/.test(key))) return openRuns();
     const held = document.activeElement?.dataset?.keep;
-    return redraw().then(() => held && app.querySelector(`[data-keep="${CSS.escape(held)}"]`)?.focus({ preventScroll: true }));
+    await redraw();
+    const part = name && sections.find(({ id }) => id === name);
+    if (part && !isSeen(part)) return show(name);
+    if (held) app.querySelector(`[data-keep="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
   });
   addEventListener("hashchange", () => { readHash(); if (runsShown() !== shown) openRuns(); else redraw().then(() => show(wanted())); });
   addEventListener("scroll", spy, { passive: true });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   let screen = null;
-  addEventListener("beforeprint", () => { screen = forcedTheme(); force("light"); drawAll(true); });
+  addEventListener("beforeprint", () => { screen = forcedTheme(); force("light"); for (const part of sections) part.stale = true; drawAll(); });
   addEventListener("afterprint", () => { force(screen); redraw(); });
   app.addEventListener("retheme", () => { force(isDark() ? "light" : "dark"); redraw(); });
-  app.addEventListener("print-all", async () => { await drawAll(false); print(); });
+  app.addEventListener("print-all", async () => { await drawAll(); print(); });
 
   readHash();
   await openRuns();
   document.documentElement.dataset.ready = "yes";
 }
+
+const idle = () => new Promise((done) => window.requestIdleCallback ? requestIdleCallback(() => done(), { timeout: 500 }) : setTimeout(done, 50));
 
 function header(chapters, sections) {
   const event = (name) => (e) => e.target.dispatchEvent(new CustomEvent(name, { bubbles: true }));

@@ -17,16 +17,16 @@ export const hashOf = (name, changed = {}) => {
   return `#${name}${query ? `?${query}` : ""}`;
 };
 
-/** Choose something: the address follows, and so does everything that shows it. */
-export function choose(changed, name = section) {
-  section = name;
+/** Choose something: the address follows, and so does everything that shows it. With `name`, that section is where it is seen. */
+export function choose(changed, name) {
+  section = name ?? section;
   Object.assign(state, changed);
   for (const [key, value] of Object.entries(state)) {
     if (value === null || value === undefined) delete state[key];
     else state[key] = String(value);
   }
-  history.replaceState(null, "", hashOf(name));
-  for (const listener of listeners) listener(Object.keys(changed));
+  history.replaceState(null, "", hashOf(section));
+  for (const listener of listeners) listener(Object.keys(changed), name);
 }
 
 export const onChoice = (listener) => listeners.add(listener);

@@ -18,6 +18,8 @@ def export(given: dict[str, Any], as_json: AsJson = False) -> None:
     Example: probeshift export --probe probes/dim/got_cities.safetensors --layer 14 --to gguf --output truth.gguf
     """
     settings = checked(ExportSettings, pick(given, ExportSettings))
+    from probeshift.saved_probes import sign_words
+
     probes = recipe.export(settings)
     layers = probes.card.layers
     if as_json:
@@ -25,7 +27,8 @@ def export(given: dict[str, Any], as_json: AsJson = False) -> None:
             {"output": str(settings.output), "format": settings.to, "layers": list(layers), "model": probes.card.model}
         )
     say(
-        f"{len(layers)} layers of `{probes.card.method}` on `{probes.card.train}`, model {probes.card.model}, larger score: truer"
+        f"layers {', '.join(map(str, layers))} of `{probes.card.method}` on `{probes.card.train}`, model {probes.card.model}; "
+        f"{sign_words(probes.card)}"
     )
     print(settings.output)
 

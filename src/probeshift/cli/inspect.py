@@ -24,7 +24,7 @@ Wide = Annotated[
 ]
 Columns = Annotated[str | None, typer.Option("--columns", help="Columns to keep, separated by commas.")]
 Sort = Annotated[str | None, typer.Option("--sort", help="Column to sort by; a minus before it: largest first.")]
-Limit = Annotated[int | None, typer.Option("--limit", help="Most rows to print.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Most rows to print.")]
 AsFormat = Annotated[str, typer.Option("--format", help="markdown, csv or json, for standard output.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write all rows to a .csv, .parquet, .md or .json file instead.")

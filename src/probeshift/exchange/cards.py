@@ -14,7 +14,7 @@ from probeshift.exchange.formats import Format, Found
 from probeshift.layers import layer_name
 from probeshift.provenance import environment, sha256_json
 from probeshift.results import ProbeCard, ProbeFile, card_of
-from probeshift.saved_probes import NO_THRESHOLD, SIGN, site, threshold_words
+from probeshift.saved_probes import NO_THRESHOLD, sign_words, site, threshold_words
 
 UNKNOWN = "unknown"
 
@@ -43,7 +43,7 @@ def exported_card(probes: ProbeFile) -> str:
     ]  # fmt: skip
     about = {
         "format_version": 1, "model": card.model, "model_weights": card.model_weights, "position": card.position,
-        "sign": SIGN["value" if card.task == "regression" else "score"],
+        "sign": sign_words(card),
         "score": "activation . direction + bias", "threshold": threshold_words(card), "layers": layers,
         "card": asdict(card), "made": environment()["versions"],
     }  # fmt: skip

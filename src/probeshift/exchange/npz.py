@@ -32,8 +32,8 @@ def read_npz(path: Path) -> list[Found]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays ({error}).") from error
+    except (OSError, ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:
+        raise UsageError(f"{path} is not an .npz file of plain arrays.") from error
     if "directions" not in arrays or arrays["directions"].ndim not in (1, 2):
         raise UsageError(
             f"{path} holds no `directions` [layer, d_model], but {', '.join(sorted(arrays)) or 'nothing'}."

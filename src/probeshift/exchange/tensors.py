@@ -36,8 +36,8 @@ def load_tensors(path: Path) -> Any:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise UsageError(
-            f"{path} is not a .pt file of plain tensors, and nothing else is read, since pickled objects can run code "
-            f"({str(error).splitlines()[0]}). Save its tensors in a dict."
+            f"{path} is not a .pt file of plain tensors, and nothing else is read, since pickled objects can run code. "
+            "Save its tensors in a dict."
         ) from error
 
 

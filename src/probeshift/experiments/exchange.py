@@ -94,7 +94,7 @@ def _vector(path: Path, concept: str | None) -> ProbeFile:
     import numpy as np
 
     from probeshift.results import ProbeCard, ProbeFile
-    from probeshift.saved_probes import NO_THRESHOLD
+    from probeshift.saved_probes import NO_THRESHOLD, VECTORS
     from probeshift.steering.vectors import find_vector, load_vectors
 
     found = find_vector(load_vectors(path), concept)
@@ -108,7 +108,7 @@ def _vector(path: Path, concept: str | None) -> ProbeFile:
         model_weights=card.weights,
         dtype=card.dtype,
         train=card.concept,
-        family="vectors",
+        family=VECTORS,
         position=card.tokens,
         layers=(card.layer,),
         n_rows=(card.n_positive or 0) + (card.n_negative or 0),

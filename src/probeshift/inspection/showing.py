@@ -10,7 +10,7 @@ from typing import Any
 from probeshift.errors import UsageError
 from probeshift.inspection.finding import recognise, size_of
 from probeshift.layers import layer_name
-from probeshift.saved_probes import CHOSEN, SIGN, read_probe_file, threshold_words
+from probeshift.saved_probes import CHOSEN, read_probe_file, sign_words, threshold_words
 
 
 def show(path: Path) -> dict[str, Any]:
@@ -53,9 +53,8 @@ def _probe(path: Path) -> dict[str, Any]:
     ]
     dropped = ("layers", "layer_seeds", "flipped", "failures", "sign", "threshold")
     told = {k: v for k, v in asdict(card).items() if k not in dropped}
-    meaning = "value" if card.task == "regression" else "score"
     return {
-        "kind": "probe", "path": str(path), "bytes": path.stat().st_size, **told, "larger": SIGN[meaning].removeprefix("larger: "),
+        "kind": "probe", "path": str(path), "bytes": path.stat().st_size, **told, "larger": sign_words(card).removeprefix("larger: "),
         "sign": card.sign, "threshold": threshold_words(card), "d_model": int(probes.directions.shape[1]), "layers": layers,
     }  # fmt: skip
 

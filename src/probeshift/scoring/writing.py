@@ -108,6 +108,8 @@ def _to_csv(part: Path, made: Path) -> None:
                 writer = csv.DictWriter(file, list(flat))
                 writer.writeheader()
             writer.writerow(flat)
+        if writer is None:  # no text at all: a table without rows, not a file without a table
+            file.write("row\n")
 
 
 def _to_parquet(part: Path, made: Path) -> None:

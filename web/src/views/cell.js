@@ -39,7 +39,7 @@ function numbers(table, rows) {
 
 function facts(table, row, ceiling) {
   const told = [
-    ceiling && ["best at home", `${number(ceiling.value)} by ${ceiling.method}, layer ${ceiling.layer}, chosen on the selection split`],
+    ceiling && ["best accuracy at home", `${number(ceiling.value)} by ${ceiling.method}, layer ${ceiling.layer}, chosen on the selection split`],
     ["interval by", words(table.get("ci_kind", row))],
     ["training questions", count(table.get("n_train", row))],
     ["sign", table.get("sign_source", row)], ["threshold", table.get("threshold_source", row)],

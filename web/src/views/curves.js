@@ -48,9 +48,20 @@ export function curveSpec(header, xs) {
 export const drawable = (run, xs) => Object.entries(run.tables).map(([name, header]) => ({ name, header, spec: curveSpec(header, xs) })).filter((found) => found.spec);
 
 /** All such tables of a run as figures. */
-export const curves = async (run, xs) => (await Promise.all(drawable(run, xs).map((found) => panel(found, xs)))).flat();
+export async function curves(run, xs) {
+  const places = new Map();
+  const found = [];
+  for (const one of drawable(run, xs)) found.push(await panel(one, xs, places));
+  return found.flat();
+}
 
-async function panel({ name, header, spec }, xs) {
+/** The style of a name, the same in every figure of a view. */
+function styleOf(name, places) {
+  if (!places.has(name)) places.set(name, places.size);
+  return lineStyle(places.get(name), /random|control|shuffled|null/.test(name));
+}
+
+async function panel({ name, header, spec }, xs, places) {
   const table = await openTable(header);
   const panels = spec.panel ? table.distinct(spec.panel) : [];
   const key = `${name}_${spec.panel}`;
@@ -60,12 +71,12 @@ async function panel({ name, header, spec }, xs) {
   const x = chosen(`${name}_x`, axes, axes[0]);
   const rows = table.select(one === null ? {} : { [spec.panel]: one });
   const names = spec.series ? [...new Set(rows.map((row) => table.get(spec.series, row)))] : [words(spec.y)];
-  const series = names.map((label, i) => ({ name: String(label), ...lineStyle(i, /random|control|shuffled|null/.test(String(label))), points: rows.filter((row) => !spec.series || table.get(spec.series, row) === label).map((row) => ({ x: table.get(x, row), y: table.get(spec.y, row), low: table.get(spec.low, row), high: table.get(spec.high, row) })).sort((a, b) => a.x - b.x) }));
+  const series = names.map((label) => ({ name: String(label), ...styleOf(String(label), places), points: rows.filter((row) => !spec.series || table.get(spec.series, row) === label).map((row) => ({ x: table.get(x, row), y: table.get(spec.y, row), low: table.get(spec.low, row), high: table.get(spec.high, row) })).sort((a, b) => a.x - b.x) }));
   const known = series.some((line) => line.points.some((point) => point.y !== null));
   const chance = table.has("chance") ? table.get("chance", rows[0]) : spec.y === "auroc" ? 0.5 : /gap|difference|per_1000|effect/.test(spec.y) ? 0 : null;
   const lines = chance === null ? [] : [{ y: chance, label: /gap|difference|per_1000|effect/.test(spec.y) ? "no difference" : "chance" }];
   const steps = spec.label && x === xs[0] ? new Map(rows.map((row) => [table.get(x, row), table.get(spec.label, row)])) : null;
-  const picks = controls(choice({ label: words(spec.panel), key, options: panels, value: one }), choice({ label: "over", key: `${name}_x`, options: axes, value: x }));
+  const picks = controls(choice({ label: words(spec.panel), key, options: panels.map((v) => [v, words(v)]), value: one }), choice({ label: "over", key: `${name}_x`, options: axes.map((v) => [v, words(v)]), value: x }));
   const undefined_ = rows.filter((row) => table.get(spec.y, row) === null).length;
   const note = [undefined_ && `${undefined_} of ${rows.length} values are undefined and not drawn; the table names why.`, "Bands: 95 % intervals."].filter(Boolean).join(" ");
   const svg = known && lineChart({ series: series.filter((line) => line.points.some((p) => p.y !== null)), lines, xTitle: words(x), yTitle: one === null || one === spec.y ? words(spec.y) : `${words(one)}, ${words(spec.y)}`, range: spec.y === "auroc" || spec.y === "accuracy" ? [0, 1] : null, width: 1040, height: 340, name, categories: steps });

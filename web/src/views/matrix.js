@@ -83,8 +83,9 @@ function draw(page, shown, order, open, selected) {
     const said = found.value === null ? `undefined: ${words(found.reason)}` : `${number(found.value)} ${interval(found.low, found.high)}, chance ${number(found.chance)}, ${found.n} ${found.nKind}`;
     return { value: found.value, scale: scaleOf(found, shown.metric), dim: holdsChance(found), outlined: found.own, label: `trained on ${train}, tried on ${test}: ${said}` };
   };
+  const columns = ordered(page, shown.tests, order);
   return heatmap({
-    rows: ordered(page, shown.trains, order), columns: ordered(page, shown.tests, order), cell, onOpen: open, selected, name: "matrix",
+    rows: ordered(page, shown.trains, order), columns, width: columns.length > 10 ? 38 : 58, height: columns.length > 10 ? 25 : 34, cell, onOpen: open, selected, name: "matrix",
     rowTitle: "trained on", columnTitle: "tried on", bands: bandsOf(page),
     legend: { low: shown.metric === "spearman" ? "−1" : "0", middle: [...shown.cells.values()].some((found) => found.chance === null && found.value !== null) ? "0.5" : "chance", high: "1", dim: "interval holds chance", outlined: "same set" },
   });

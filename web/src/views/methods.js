@@ -27,7 +27,10 @@ function ranking(table) {
 
 function pairTable(table) {
   const columns = [["method_a", "method"], ["method_b", "against"], ["difference", "difference of means"], ["ci_low", "from"], ["ci_high", "to"], ["q", "q (other questions)"], ["q_sets", "q (other sets)"], ["n_cells", "cells"]];
-  return dataTable({ source: table, rows: table.select({}), name: "paired_tests", caption: "Every pair on the cells both have", columns: columns.filter(([name]) => table.has(name)).map(([name, title]) => ({ name, title, places: name.startsWith("n_") ? 0 : 3 })) });
+  const rows = table.select({});
+  const why = table.has("q_sets", "reason") && rows.every((row) => table.get("q_sets", row) === null) ? table.get("reason", rows[0]) : null;
+  const drawn = dataTable({ source: table, rows, name: "paired_tests", caption: "Every pair on the cells both have", columns: columns.filter(([name]) => table.has(name)).map(([name, title]) => ({ name, title, places: name.startsWith("n_") ? 0 : 3 })) });
+  return [drawn, why && h("p", { class: "note" }, `No q for other sets: ${why}.`)];
 }
 
 async function atOneCell(page, table) {

@@ -12,15 +12,19 @@ export const overview = {
 /** The introduction of a page with several kinds of runs: one question and its answer after another. */
 function several(chapters) {
   const part = ({ run }, i) => h("div", { class: "card wide" },
-    h("h3", null, h("a", { href: hashOf(`about-${run.kind || "run"}`) }, `${i + 1}. ${run.title}`)), run.asked && h("p", { class: "asked" }, run.asked), sentences(run.found));
+    h("h3", null, linked(run, i)), run.asked && h("p", { class: "asked" }, run.asked), sentences(run.found.slice(1)));
+  const answer = ({ run }, i) => run.found.length > 0 && h("li", null, linked(run, i), ". ", sentence(run.found[0]));
   return [
     h("div", { class: "card wide" }, h("h3", null, "One question"),
-      h("p", null, "Inside a language model, what is being read is a point in a space of activations. A ", h("em", null, "direction"), " in that space was found that goes with something in the text. This page shows whether it still does when one thing changes between finding it and trying it. Each part below asks that of another change.")),
+      h("p", null, "Inside a language model, what is being read is a point in a space of activations. A ", h("em", null, "direction"), " in that space was found that goes with something in the text. This page shows whether it still does when one thing changes between finding it and trying it. Each part asks that of another change. In short:"),
+      h("ul", { class: "answers" }, chapters.map(answer))),
     chapters.map(part),
     reading(),
-    h("div", { class: "card caution" }, h("h3", null, "What may not be concluded"), sentences([...new Set([chapters[0].run.limits[0], "Everything here is one model, one seed and small sets. An interval says how far a number would move with other questions of the same kind; it says nothing on other sets, seeds or models. Each part names its own limits."])])),
+    h("div", { class: "card caution" }, h("h3", null, "What may not be concluded"), sentences([...new Set([chapters[0].run.limits[0], "An interval says how far a number would move with other questions of the same kind; it says nothing on other sets, seeds or models. Each part names its own limits."])])),
   ];
 }
+
+const linked = (run, i) => h("a", { href: hashOf(`about-${run.kind || "run"}`) }, `${i + 1}. ${run.title}`);
 
 function one(run) {
   return [

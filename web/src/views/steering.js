@@ -3,7 +3,7 @@
 import { lineChart } from "../charts.js";
 import { choice, controls } from "../controls.js";
 import { foreign, h } from "../dom.js";
-import { figure, rowsOf } from "../exports.js";
+import { csv, download, figure, rowsOf } from "../exports.js";
 import { number, words } from "../format.js";
 import { chosen } from "../state.js";
 import { lineStyle } from "../theme.js";
@@ -32,9 +32,11 @@ function lines(table, y, low, high) {
 
 function effect(table) {
   const exact = table.has("score_low", "score_high");
-  const note = exact ? "Share of texts that follow the rule, with exact 95 % intervals over prompts." : `Mean score over concepts on the ${table.get("n", 0)} texts of a strength that strengths were chosen on; no interval was saved.`;
-  return figure({ title: "Effect by strength", note: `${note} Grey and dashed: controls.`, svg: lineChart({ series: lines(table, "score", exact && "score_low", exact && "score_high").map((line, i) => ({ ...line, bars: exact ? 4 * i + 1 : null })), xTitle: "strength (1 is the largest projection of a token of the concept's own rows)", yTitle: "score", range: [0, 1], width: 1040, height: 320, name: "effect by strength" }), data: () => rowsOf(table, table.select({})) });
+  const note = exact ? `Share of texts that follow the rule, ${counts(table)} at each strength, with exact 95 % intervals over prompts.` : `Mean score over concepts on the ${table.get("n", 0)} texts of a strength that strengths were chosen on; no interval was saved.`;
+  return figure({ title: "Effect by strength", note: `${note} Grey and dashed: controls.`, svg: lineChart({ series: lines(table, "score", exact && "score_low", exact && "score_high").map((line, i) => ({ ...line, bars: exact ? 4 * i + 1 : null })), xTitle: "strength (1 is the largest projection of a token of the concept's own rows)", yTitle: exact ? "share that follow the rule" : "mean score", range: [0, 1], width: 1040, height: 320, name: "effect by strength" }), data: () => rowsOf(table, table.select({})) });
 }
+
+const counts = (table) => `${table.distinct("n").join(" or ")} texts of a vector`;
 
 function cost(table, name, title) {
   const series = table.has(name) ? lines(table, name) : [];
@@ -57,7 +59,9 @@ function sideBySide(table) {
   const cell = (name, strength) => { const row = rows.find((r) => table.get("condition", r) === name && table.get("strength", r) === strength); return h("td", null, row === undefined ? "–" : written(table, row)); };
   const line = (name) => h("tr", null, h("th", { scope: "row" }, words(name)), strengths.map((strength) => cell(name, strength)));
   const steered = names.filter((name) => strengths.some((strength) => rows.some((r) => table.get("condition", r) === name && table.get("strength", r) === strength)));
-  return h("div", { class: "table" }, h("h3", null, "Texts side by side"), controls(choice({ label: "concept", key: "concept", options: concepts, value: concept }), choice({ label: "prompt", key: "prompt", options: prompts, value: prompt })),
+  const save = () => download("texts.csv", csv(...rowsOf(table, table.select({}))), "text/csv");
+  const head = h("div", { class: "figure-head" }, h("h3", null, "Texts side by side"), h("div", { class: "exports" }, h("button", { type: "button", class: "export", onclick: save, title: "all texts and columns" }, "CSV")));
+  return h("div", { class: "table" }, head, controls(choice({ label: "concept", key: "concept", options: concepts, value: concept }), choice({ label: "prompt", key: "prompt", options: prompts, value: prompt })),
     h("p", { class: "note" }, "asked: ", foreign(prompt)), plain === undefined ? null : h("p", null, h("strong", null, "unsteered: "), written(table, plain)),
     h("div", { class: "scroll", tabindex: 0 }, h("table", { class: "texts" }, h("thead", null, h("tr", null, h("th", { scope: "col" }, "vector"), strengths.map((strength) => h("th", { scope: "col" }, `strength ${strength}`)))), h("tbody", null, steered.map(line)))));
 }

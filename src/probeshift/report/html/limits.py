@@ -92,9 +92,17 @@ def _gaps(rows: pd.DataFrame) -> Iterator[str]:
             .fillna("no reason given")
         )
         alike = reasons.astype(str).str.replace(r"\s*\([^)]*\)", "", regex=True).value_counts()
-        listed = "; ".join(f"{reason}: {count:,}" for reason, count in alike[:_REASONS].items())
+        listed = "; ".join(f"{_why(str(reason))}: {count:,}" for reason, count in alike[:_REASONS].items())
         listed += f"; {len(alike) - _REASONS} other reasons" if len(alike) > _REASONS else ""
         yield f"{len(undefined):,} of {len(rows):,} values are undefined and count in no mean ({listed})."
+
+
+def _why(reason: str) -> str:
+    """A reason as words: `not_resolvable:90_of_300_negatives` is "too few negatives, 90 of 300"."""
+    words = reason.replace("_", " ")
+    if words.startswith("not resolvable:"):
+        return f"too few negatives, {words.split(':')[1].removesuffix(' negatives')}"
+    return words.replace("single class:", "one class only, ")
 
 
 def _of_data(run: RunFolder) -> Iterator[str]:

@@ -80,6 +80,7 @@ class RunFolder:
             what = f"lacks the columns {', '.join(missing)}" if missing else "has no rows"
             raise StoreError(f"{paths[0]} {what}, so there is nothing to report. Run the command that wrote it again.")
         rows = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
+        rows = rows.assign(**{name: float("nan") for name in _NEEDED if name not in rows})  # all values undefined
         texts = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name].dtype)]
         rows = rows.assign(**{name: _in_order(rows[name]) for name in texts})
         return rows.sort_values([c for c in _ORDER if c in rows], kind="stable", ignore_index=True)

@@ -25,15 +25,15 @@ def of_datasets(run: RunFolder) -> Iterator[str]:
         return
     first, known = table.iloc[0], table[table["value"].notna()]
     home, away = known[known["train"].eq(known["test"])], known[known["train"].ne(known["test"])]
-    yield (
-        f"With the method `{first['method']}` at layer {first['layer']} of {first['model']}, a layer chosen without looking at test "
-        "rows. AUROC is the chance that a true statement scores above a false one; 0.5 is guessing."
-    )
-    yield f"At home, on other statements of the set it was found on, the direction works on {_n_above(home)} of {len(home)} sets."
     above, below = _n_above(away), int((away["ci_high"] < away["chance"]).sum())
     yield (
         f"On another set it still works in {above} of {len(away)} pairs, points the wrong way in {below}, and cannot be told from guessing "
         f"in {len(away) - above - below} (whole 95 % interval above 0.5, below it, or around it)."
+    )
+    yield f"At home, on other statements of the set it was found on, the direction works on {_n_above(home)} of {len(home)} sets."
+    yield (
+        f"With the method `{first['method']}` at layer {first['layer']} of {first['model']}, a layer chosen without looking at test "
+        "rows. AUROC is the chance that a true statement scores above a false one; 0.5 is guessing."
     )
     listed = [*run.manifest.get("datasets", {}), *away["train"].unique()]
     for train in (name for name in dict.fromkeys(listed) if name in set(away["train"])):
@@ -56,9 +56,10 @@ def _value(row: pd.Series) -> str:
 
 
 def of_mixtures(run: RunFolder) -> Iterator[str]:
-    """Each set at the first and the last step, then what the sweep itself concludes of its gains."""
+    """Sources left out, each set at the first and the last step, then what the sweep itself concludes of its gains."""
     found = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
     first, last = found["step_values"][0], found["step_values"][-1]
+    yield from _left_out(found)
     yield (
         f"One logistic probe; its training data began with {' + '.join(first['training_data'])} and grew by one source a step, in this "
         f"order: {', '.join(last['training_data'])}. Tried on held-out rows of each."
@@ -72,12 +73,16 @@ def of_mixtures(run: RunFolder) -> Iterator[str]:
     ]
     n_tested = sum(bool(gain["n_tested"]) for gain in found["first_gain"].values())
     yield f"A single step has a gain that can be told from noise on {len(gained)} of {n_tested} sets{_named(gained)}."
+
+
+def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    """The hard test, where the sweep made it."""
     left = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if left:
         above = [row["left_out"] for row in left if row["ci"] and row["ci"][0] > _COIN]
         yield (
-            "The hard test: trained on all sources but one and tried on that one, on rows about things that no training row is about. "
-            f"The probe is above guessing on {len(above)} of {len(left)} sources{_named(above)}."
+            "Trained on all sources but one and tried on that one, on rows about things that no training row is about, the probe is "
+            f"above guessing on {len(above)} of {len(left)} sources{_named(above)}."
         )
 
 

@@ -19,9 +19,9 @@ def of_models(run: RunFolder) -> Iterator[str]:
     n, ceiling = int(close["n_concepts"].iloc[0]), close["split_half_cosine"].iloc[0]
     yield (
         f"Vectors of {n} concepts, from {settings.get('source', 'one model')} to {settings.get('target', 'another')}. Cosine with the "
-        f"target's own vector (1 is the same direction): {_listed(close, [*made, 'random', 'shuffled'], _cosine)}. Two halves of the "
-        f"target's own data give vectors with a cosine of {ceiling:.2f}."
+        f"target's own vector (1 is the same direction): {_listed(close, [*made, 'random', 'shuffled'], _cosine)}."
     )
+    yield f"Two halves of the target's own data give vectors with a cosine of {ceiling:.2f}."
     yield (
         "Does the vector find texts that show its concept? AUROC, mean over concepts: "
         f"{_listed(close, ['native', *made, 'random'], _auroc)}."
@@ -66,11 +66,12 @@ def of_steering(run: RunFolder) -> Iterator[str]:
     rule = "" if texts is None or "concept" not in texts else f" the rule `{texts['concept'].iloc[0]}`"
     if "score_low" not in curves:
         return
-    plain = curves[curves["strength"].eq(0)].iloc[0]
-    yield f"Of the model's texts as it is {_share(plain)} follow{rule}, in a text worth reading."
-    for name, part in curves[curves["strength"].gt(0)].groupby("condition", sort=False):
-        best = part.loc[part["score"].idxmax()]
-        yield f"Vector `{name}`, best of {len(part)} strengths ({best['strength']:g}): {_share(best)}, at {best['kl']:.2f} nats a token."
+    plain, steered = curves[curves["strength"].eq(0)].iloc[0], curves[curves["strength"].gt(0)]
+    best = [part.loc[part["score"].idxmax()] for _, part in steered.groupby("condition", sort=False)]
+    shares = ", ".join(f"`{row['condition']}` {_share(row)}" for row in best)
+    yield f"Texts worth reading that follow{rule}, at the best strength of each vector: {shares}; without a vector {_share(plain)}."
+    for row in best:
+        yield f"Vector `{row['condition']}`, best strength {row['strength']:g}: {row['kl']:.2f} nats a token from the unsteered model."
     carried = curves[curves["same_as_native"].notna() & curves["strength"].gt(0)]
     for name, part in carried[carried["condition"].ne("native")].groupby("condition", sort=False):
         same, n = part["same_as_native"].sum(), part["n"].sum()
