@@ -18,6 +18,17 @@ BLAS = threadpool_limits(1, user_api="blas")
 
 __all__ = ["BLAS", "probeshift", "scipy"]
 
+# Files of minutes, begun first: begun last, one of them would leave the other workers idle.
+LONGEST = (
+    "test_demo_golden.py", "test_how_to.py", "test_notebooks.py", "test_tutorial.py", "test_compare.py", "test_transfer_run.py",
+    "test_demo.py", "test_html_report_browser.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
 
 @pytest.fixture
 def run(monkeypatch, capsys):

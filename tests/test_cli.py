@@ -291,10 +291,10 @@ def test_visualize_before_evaluate_says_what_to_run(run, model, tmp_path):
     )
 
 
-def test_an_interrupt_keeps_what_is_finished_and_prints_the_way_on(model, tmp_path, monkeypatch):
+def test_an_interrupt_keeps_what_is_finished_and_prints_the_way_on(run, model, tmp_path, monkeypatch):
     monkeypatch.setenv("PROBESHIFT_CACHE", str(tmp_path))
     args = ("crossdata", "extract", "--model", model, "--datasets", "facts_cities,facts_translations,facts_comparisons",
-            "--batch-tokens", "64", "--output-dir", tmp_path / "out")  # fmt: skip
+            "--train-limit", "120", "--selection-limit", "20", "--batch-tokens", "64", "--output-dir", tmp_path / "out")  # fmt: skip
     process = spawn(*args)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("activations/*/*/shards/*.json")) and time.monotonic() < deadline:
@@ -305,8 +305,8 @@ def test_an_interrupt_keeps_what_is_finished_and_prints_the_way_on(model, tmp_pa
     assert "continue with:" in err and f"--model {model}" in err and "Traceback" not in err
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("activations/*/*/shards/*.json")}
     assert kept
-    again = spawn(*args)
-    assert again.wait(timeout=120) == 0
+    code, _, err = run(*args)
+    assert code == 0, err
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in kept.items())
 
 

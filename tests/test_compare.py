@@ -136,10 +136,10 @@ def test_an_extract_is_compared_without_saying_anything_again(run, model, tmp_pa
     assert set(pd.read_parquet(tmp_path / Path(model).name / "results.parquet")["train"]) == set(SETS)
 
 
-def test_an_interrupted_comparison_keeps_what_is_finished_and_goes_on(home, model, tmp_path):  # noqa: F811
-    options = ("--layer-skip", "1", *SMALL, "--output-dir", str(tmp_path))
-    command = [sys.executable, "-m", "probeshift", "crossdata", "compare", "--model", model, *options]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+def test_an_interrupted_comparison_keeps_what_is_finished_and_goes_on(home, model, tmp_path, run):  # noqa: F811
+    command = ("crossdata", "compare", "--model", model, "--layer-skip", "2", *SMALL, "--output-dir", str(tmp_path))
+    command_line = [sys.executable, "-m", "probeshift", *command]
+    started = subprocess.Popen(command_line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     folder, deadline = tmp_path / Path(model).name, time.monotonic() + 300
     while not list(folder.glob("probes/dim/*.json")) and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -148,7 +148,8 @@ def test_an_interrupted_comparison_keeps_what_is_finished_and_goes_on(home, mode
     assert started.returncode == 130 and "continue with" in err
     finished = {path: path.read_bytes() for path in folder.glob("probes/*/*.safetensors")}
     assert finished
-    assert subprocess.run(command, capture_output=True).returncode == 0
+    code, _, err = run(*command)
+    assert code == 0, err
     assert all(path.read_bytes() == content for path, content in finished.items())
     assert (folder / "r3b_matrix.png").exists()
 

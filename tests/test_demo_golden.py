@@ -16,7 +16,8 @@ import pytest
 from probeshift.experiments import demo, sweep
 from probeshift.experiments.compare import compare, open_study
 from probeshift.experiments.positions.extract import open_reading, run_reading
-from probeshift.experiments.positions.train import save_tables, train
+from probeshift.experiments.positions.rows import save_tables
+from probeshift.experiments.positions.train import train
 from probeshift.experiments.transfer.evaluate import run as run_transfer
 from probeshift.experiments.transfer.study import Study
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_anchors import FOLDER, FORK
 
 from probeshift.errors import MissingError, UsageError
 from probeshift.metrics import measure
@@ -26,7 +27,6 @@ from probeshift.summaries import (
 
 DATA = Path(os.environ.get("PROBESHIFT_DATA", "../shared/data"))
 PUBLISHED = DATA / "reference_results" / "repeng_ensemble"
-ANCHORS = DATA.parent / "reference" / "anchors"
 SETS = ("cities", "facts", "maths")
 
 
@@ -284,24 +284,10 @@ def test_the_published_layer_sweep_is_reproduced(imported):
             assert means[model, layer] == pytest.approx(value, abs=0.0051)  # printed with two decimals
 
 
-# Mean accuracy and mean recovered (all cells / off the diagonal), share of off-diagonal cells above 80 %.
-ANCHORED = {
-    "qwen3-4b_layer_h27": (0.844, 0.842, 0.956, 0.953, 0.97),
-    "qwen3-8b_layer_h27": (0.836, 0.833, 0.927, 0.922, 0.84),
-    "qwen3-14b_layer_h31": (0.828, 0.822, 0.890, 0.883, 0.76),
-    "qwen3-4b-base_layer_h27": (0.711, 0.703, 0.840, 0.830, 0.64),
-    "llama2-13b-chat_layer_h31": (0.722, 0.715, 0.861, 0.853, 0.69),
-    "llama2-13b_layer_h31": (0.635, 0.626, 0.816, 0.804, 0.58),
-}
-
-
-@pytest.mark.parametrize("name", ANCHORED)
+@pytest.mark.parametrize("name", FORK)
 def test_the_published_matrices_give_the_published_means(name):
-    path = ANCHORS / f"fork_{name}_dim_acc.csv"
-    if not path.is_file():
-        pytest.skip("the published matrices are not on this machine (PROBESHIFT_DATA)")
     long = (
-        pd.read_csv(path)
+        pd.read_csv(FOLDER / f"fork_{name}_dim_acc.csv")
         .melt("train_dataset", var_name="test", value_name="value")
         .rename(columns={"train_dataset": "train"})
     )
@@ -310,5 +296,5 @@ def test_the_published_matrices_give_the_published_means(name):
     off = table[~table["in_distribution"]]
     assert len(table) == 17 * 17
     got = [t[c].mean() for c in ("accuracy", "clipped") for t in (table, off)] + [(off["value"] > 0.8).mean()]
-    np.testing.assert_allclose(got[:4], ANCHORED[name][:4], atol=0.001)  # cells have four decimals, means three
-    assert got[4] == pytest.approx(ANCHORED[name][4], abs=0.0051)
+    np.testing.assert_allclose(got[:4], FORK[name][:4], atol=0.001)  # cells have four decimals, means three
+    assert got[4] == pytest.approx(FORK[name][4], abs=0.0051)

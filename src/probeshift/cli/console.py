@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probeshift.report.tables import Pages
 
 
 def say(text: str) -> None:
@@ -41,6 +44,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console()
     console = console if console.is_terminal else Console(width=1000)  # a file or pipe has no edge
     console.print(table)
+
+
+def print_pages(pages: Pages, as_json: bool, *, also: Sequence[Path] = ()) -> None:
+    """Tables, notes, and paths of what was written (those of `also` first) on stdout; or one JSON object of the pages."""
+    if as_json:
+        return print_json(pages.to_json())
+    for title, columns, rows in pages.tables:
+        print_table(title, columns, rows)
+    for line in (*pages.notes, *also, *pages.paths):
+        print(line)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probeshift.cli.console import duration, offer_page, print_json, print_table, progress, say, size
+from probeshift.cli.console import duration, offer_page, print_json, print_pages, print_table, progress, say, size
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.errors import UsageError
 from probeshift.experiments import crossdata
@@ -247,15 +247,3 @@ def _print_plan(report: dict[str, Any], as_json: bool) -> None:
     )
     print(f"peak memory  about {size(report['memory_bytes'])}")
     print(f"probes       {report['probes']:,}, cells {report['cells']:,}")
-
-
-def print_pages(pages: Any, as_json: bool) -> None:
-    """Tables, notes and paths on stdout, or one JSON object."""
-    if as_json:
-        return print_json(pages.to_json())
-    for title, columns, rows in pages.tables:
-        print_table(title, columns, rows)
-    for note in pages.notes:
-        print(note)
-    for path in pages.paths:
-        print(path)

@@ -94,7 +94,8 @@ def _positions(settings: CrossdataSettings, whole: Path, on_progress: Progress) 
     from probeshift.experiments import demo as recipe
     from probeshift.experiments.positions.documents import write_documents, write_probes
     from probeshift.experiments.positions.extract import open_reading, run_reading
-    from probeshift.experiments.positions.train import save_tables, train
+    from probeshift.experiments.positions.rows import save_tables
+    from probeshift.experiments.positions.train import train
     from probeshift.report.positions.pages import draw
     from probeshift.report.tables import Pages
 

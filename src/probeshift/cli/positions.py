@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probeshift.cli.console import duration, offer_page, print_json, print_table, progress, say, size
+from probeshift.cli.console import duration, offer_page, print_json, print_pages, progress, say, size
 from probeshift.cli.crossdata import AsJson, DryRun
 from probeshift.cli.options import checked, options_from, pick
 from probeshift.experiments.inputs import ModelSettings
@@ -51,17 +51,12 @@ def train(given: dict[str, Any], as_json: AsJson = False) -> None:
     paths = _write(trained)
     pages = draw(settings.output_dir)
     offer_page(settings.output_dir)
-    if as_json:
-        return print_json(pages.to_json())
-    for title, columns, rows in pages.tables:
-        print_table(title, columns, rows)
-    for line in (*pages.notes, *paths, *pages.paths):
-        print(line)
+    print_pages(pages, as_json, also=paths)
 
 
 def _write(trained: Any) -> list[Any]:
     from probeshift.experiments.positions.documents import write_documents, write_probes
-    from probeshift.experiments.positions.train import save_tables
+    from probeshift.experiments.positions.rows import save_tables
 
     return [*write_documents(trained), write_probes(trained), *save_tables(trained)]
 

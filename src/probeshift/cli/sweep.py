@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from probeshift.cli.console import offer_page, print_json, print_table, progress, say
+from probeshift.cli.console import offer_page, print_pages, progress, say
 from probeshift.errors import UsageError
 
 app = typer.Typer(
@@ -108,14 +108,10 @@ def _show(found: dict[str, Any], folder: Path, as_json: bool) -> None:
 
     pages = draw_sweep(found, folder)
     text = write_report(found, folder / "report.txt")
+    print_pages(pages, as_json)
     if as_json:
-        return print_json(pages.to_json())
-    for title, columns, rows in pages.tables:
-        print_table(title, columns, rows)
-    for note in pages.notes:
-        print(note)
-    for path in (*pages.paths, text):
-        print(path)
+        return
+    print(text)
     n_steps = len(found["step_values"])
     say(f"{n_steps} step{'s' * (n_steps != 1)} compared")
     offer_page(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probeshift.cli.console import offer_page, print_json, print_table, progress, say
+from probeshift.cli.console import offer_page, print_json, print_pages, progress, say
 from probeshift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -196,11 +196,6 @@ def _print_plan(planned: dict[str, Any], as_json: bool) -> None:
 def _show(folder: Path, as_json: bool) -> None:
     from probeshift.report.transfer.pages import draw
 
-    pages = draw(folder)
-    if as_json:
-        return print_json(pages.to_json())
-    for title, columns, rows in pages.tables:
-        print_table(title, columns, rows)
-    for line in (*pages.notes, *pages.paths):
-        print(line)
-    offer_page(folder)
+    print_pages(draw(folder), as_json)
+    if not as_json:
+        offer_page(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -240,8 +239,3 @@ class Workspace:
             yield load
         finally:
             held.clear()
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Settings saved beside earlier results, or nothing."""
-    return json.loads(path.read_text()) if path.exists() else {}

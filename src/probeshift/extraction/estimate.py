@@ -9,7 +9,7 @@ import torch
 
 from probeshift.activations import ITEM_BYTES
 from probeshift.extraction.plan import SHARD_BYTES, ExtractionOptions, Plan
-from probeshift.extraction.run import known_rates, rate_key
+from probeshift.extraction.rates import known_rates, rate_key
 from probeshift.models import ModelInfo, parameter_counts
 
 # Share of a plain matrix product's speed that a transformer forward reaches; rough, and said to be so.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from probeshift.layers import layer_name
+from probeshift.provenance import environment, publish
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +28,16 @@ COLUMNS = (
     "ci_low", "ci_high", "ci_kind", "n", "n_kind", "chance", "reason", "alpha", "seed", "selected", "selected_by", "control",
     "gain", "gain_low", "gain_high",
 )  # fmt: skip
+
+
+def save_tables(trained: Trained) -> list[Path]:
+    """The result rows, the predictions of the chosen probe and the manifest: what pages are drawn from; returns the paths."""
+    folder, rows = trained.settings.output_dir, result_rows(trained)
+    publish(folder / "predictions.parquet", prediction_rows(trained).to_parquet(index=False))
+    publish(folder / "results.csv", rows.to_csv(index=False))
+    publish(folder / "results.parquet", rows.to_parquet(index=False))
+    publish(folder / "manifest.json", json.dumps(_manifest(trained), indent=1, ensure_ascii=False))
+    return [folder / name for name in ("results.parquet", "results.csv", "predictions.parquet", "manifest.json")]
 
 
 def result_rows(trained: Trained) -> pd.DataFrame:
@@ -195,3 +208,17 @@ def _corrected_row(trained: Trained) -> Iterator[dict[str, Any]]:
     }
     counts = {"metric": METRIC[trained.task], "n": len(trained.targets), "n_kind": "rows"}
     yield about | counts | {"split": "cv", "value": trained.corrected, "ci_kind": "none"}
+
+
+def _manifest(trained: Trained) -> dict[str, Any]:
+    """Who made these files from what."""
+    return {
+        "settings": trained.settings.model_dump(mode="json"),
+        "made": environment(),
+        "task": trained.decision,
+        "selected_by": trained.selected_by,
+        "folds": trained.options.folds.rule if trained.options.folds else None,
+        "test_questions_also_in_train": trained.overlap,
+        "train": {"identity": trained.train.identity, **trained.train.space},
+        "test": {"identity": trained.test.identity, **trained.test.space},
+    }

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probeshift.errors import UsageError
 from probeshift.experiments.positions.settings import TrainSettings
-from probeshift.provenance import environment, publish
 
 if TYPE_CHECKING:
     from probeshift.activations import LabelledActivations, Part
@@ -264,29 +262,3 @@ def _overlap(train: LabelledActivations, test: LabelledActivations) -> int:
         return 0
     seen = {_plain(text) for text in train.texts}
     return sum(_plain(text) in seen for text in test.texts)
-
-
-def save_tables(trained: Trained) -> list[Path]:
-    """The result rows, the predictions of the chosen probe and the manifest: what pages are drawn from; returns the paths."""
-    from probeshift.experiments.positions.rows import prediction_rows, result_rows
-
-    folder, rows = trained.settings.output_dir, result_rows(trained)
-    publish(folder / "predictions.parquet", prediction_rows(trained).to_parquet(index=False))
-    publish(folder / "results.csv", rows.to_csv(index=False))
-    publish(folder / "results.parquet", rows.to_parquet(index=False))
-    publish(folder / "manifest.json", json.dumps(_manifest(trained), indent=1, ensure_ascii=False))
-    return [folder / name for name in ("results.parquet", "results.csv", "predictions.parquet", "manifest.json")]
-
-
-def _manifest(trained: Trained) -> dict[str, Any]:
-    """Who made these files from what."""
-    return {
-        "settings": trained.settings.model_dump(mode="json"),
-        "made": environment(),
-        "task": trained.decision,
-        "selected_by": trained.selected_by,
-        "folds": trained.options.folds.rule if trained.options.folds else None,
-        "test_questions_also_in_train": trained.overlap,
-        "train": {"identity": trained.train.identity, **trained.train.space},
-        "test": {"identity": trained.test.identity, **trained.test.space},
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from probeshift.experiments.transfer.writing import Text
     from probeshift.steering.judges import Judge, JudgementCache, JudgeQuality
+
+log = logging.getLogger(__name__)
 
 _QUALITY_ROWS = 4  # of each kind of each concept
 
@@ -65,13 +68,16 @@ class Scorer:
         return found if self.judge is None else found.join(self._judged(texts))
 
     def _judged(self, texts: Sequence[Text]) -> pd.DataFrame:
-        from probeshift.steering.judges import Sample, judge_samples, score_rows
+        from probeshift.steering.judges import Sample, estimate_calls, judge_samples, questions_about, score_rows
 
         assert self.judge is not None
         told = {c.id: c.told for c in self.study.data.concepts}
         samples = [Sample(t.generation.text, told[t.ask.concept], t.ask.prompt) for t in texts]
+        asked = self.study.settings.judge
+        ahead = estimate_calls(questions_about(samples), self.judge, self.cache, prices=asked.price_table)
+        log.log(logging.WARNING if ahead.calls else logging.INFO, "to judge: %s", ahead.sentence)
         judgements, usage = judge_samples(
-            samples, self.judge, cache=self.cache, most_missing=self.study.settings.judge.most_missing,
+            samples, self.judge, cache=self.cache, most_missing=asked.most_missing,
             progress=self.study.on_progress,
         )  # fmt: skip
         self.usage.append(usage.sentence())

@@ -82,7 +82,7 @@ def _tables(read: dict[str, Any]) -> Iterator[Table]:
         columns = (
             "condition", read["score"], "gain over none", "p", "p Holm", "recovery", "harmed", "strict", "loose", "KL", "perplexity"
         )  # fmt: skip
-        yield f"Test prompts, {AT[str(at)]}", columns, [_line(row, read["not_made"]) for _, row in part.iterrows()]
+        yield f"Test prompts, {AT[str(at)]}", columns, [_line(row) for _, row in part.iterrows()]
 
 
 def _closeness(table: pd.DataFrame) -> Table:
@@ -97,7 +97,7 @@ def _closeness(table: pd.DataFrame) -> Table:
     return f"Carried vectors beside native ones (two halves of the native data: cosine {ceiling})", columns, lines
 
 
-def _line(row: pd.Series, not_made: dict[str, str]) -> tuple[str, ...]:
+def _line(row: pd.Series) -> tuple[str, ...]:
     recovery = _number(row["recovery"], row["recovery_low"], row["recovery_high"])
     if pd.isna(row["recovery"]):
         recovery = "n/a" if row["condition"] not in ("none", "native") else "-"

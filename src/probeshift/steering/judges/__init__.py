@@ -15,7 +15,7 @@ from probeshift.steering.judges.quality import (
     quality_table,
 )
 from probeshift.steering.judges.rubrics import RUBRICS, Rubric, Sample, overall_score
-from probeshift.steering.judges.scoring import Judgement, judge_samples, rate, score_rows, score_table
+from probeshift.steering.judges.scoring import Judgement, judge_samples, questions_about, rate, score_rows, score_table
 
 __all__ = [
     "RUBRICS",
@@ -40,6 +40,7 @@ __all__ = [
     "overall_score",
     "quality_questions",
     "quality_table",
+    "questions_about",
     "rate",
     "score_rows",
     "score_table",

@@ -71,11 +71,15 @@ def judge_samples(
     Raises:
         JudgeError: the judge cannot go on, or more than `most_missing` of the ratings are missing. The cache keeps all.
     """
-    questions = [Asked(rubric, sample) for sample in samples for rubric in RUBRICS]
-    ratings, usage = rate(questions, judge, cache=cache, cache_only=cache_only, progress=progress)
+    ratings, usage = rate(questions_about(samples), judge, cache=cache, cache_only=cache_only, progress=progress)
     _check_missing(usage, judge, most_missing)
     threes = zip(*(ratings[start :: len(RUBRICS)] for start in range(len(RUBRICS))), strict=True)
     return [Judgement(sample, three) for sample, three in zip(samples, threes, strict=True)], usage
+
+
+def questions_about(samples: Sequence[Sample]) -> list[Asked]:
+    """What is asked of every sample: all rubrics in their order."""
+    return [Asked(rubric, sample) for sample in samples for rubric in RUBRICS]
 
 
 def rate(

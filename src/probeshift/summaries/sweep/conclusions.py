@@ -9,7 +9,6 @@ from probeshift.summaries.sweep.comparing import LEVEL
 from probeshift.summaries.sweep.sources import REFERENCE_OFF
 
 TELLING_LENGTH = 0.15  # distance from 0.5 from which the AUROC of length alone is reported
-POOR_FIT = 0.3  # share of the variance unexplained from which features are said to leave out much of the model
 STRONG_ASSOCIATION = 0.3  # Cramér's V from which a source is said to give its label away
 
 
