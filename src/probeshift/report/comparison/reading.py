@@ -56,8 +56,7 @@ class _Facts:
     def of(cls, study: Study, pairs: pd.DataFrame | None) -> _Facts:
         cells = comparable_cells(study)
         methods = methods_of(study, cells)
-        if pairs is None:
-            pairs = compare_methods(study) if len(methods) > 1 else pd.DataFrame(columns=["method_a", "method_b"])
+        pairs = compare_methods(study) if pairs is None else pairs
         leading = pairs[pairs["method_a"] == methods[0]].set_index("method_b")
         return cls(study, tuple(methods), Blocks.of(study, cells, ["method"]), leading)
 
