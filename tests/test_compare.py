@@ -159,6 +159,17 @@ def test_one_dataset_is_no_comparison(run, model):
     assert code == 2 and "at least two datasets to train on, got facts_translations" in err
 
 
+def test_one_method_is_a_study_and_a_control_alone_is_none(run, model, tmp_path):
+    sets = ("--datasets", "facts_translations,facts_comparisons", *SMALL[2:], "--output-dir", str(tmp_path))
+    asked = ("crossdata", "compare", "--model", model, "--store-layers", "2", *sets)
+    code, _, err = run(*asked, "--methods", "random")
+    assert code == 2 and "needs a method that learns, got random" in err
+    code, out, err = run(*asked, "--methods", "dim")
+    assert code == 0 and "Only `dim` was evaluated" in out, err
+    (written,) = tmp_path.glob("*/paired_tests.csv")
+    assert "method_a" in written.read_text() and (written.parent / "reading.md").exists()
+
+
 def test_the_plan_of_a_comparison_holds_what_it_reads_truthful_qa_too(run, model, tmp_path):
     for number, stem in enumerate(("sp_en_trans", "neg_sp_en_trans", "cities_cities_conj")):
         rows = [f"statement {i} of {stem}.,{(i + number) % 2},a{i},b{i}" for i in range(60)]

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_study import drawn_study
 from simulated_study import Simulation, study
 
 from probeshift.errors import UsageError
@@ -15,7 +16,9 @@ from probeshift.metrics import questions, recovered_accuracy
 from probeshift.results import ROW_COLUMNS
 from probeshift.summaries import CONTROLS, CellKey
 from probeshift.summaries.beside_best import NO_PROBE, layers_beside_best, methods_beside_best, trains_beside_best
+from probeshift.summaries.blocks import Blocks
 from probeshift.summaries.generalisation import method_means, train_means, train_test_means
+from probeshift.summaries.headline import headline
 from probeshift.summaries.layer_shares import LAYER_SHARE, OVERALL_SHARE, PROBE, probes_by_layer, share_above
 from probeshift.summaries.resampling import mean_table, replicated_means, set_weights
 from probeshift.summaries.study import Study
@@ -147,6 +150,24 @@ def test_intervals_hold_the_true_mean_about_95_times_in_100_and_half_of_them_les
         half_held += abs(true - middle) <= reach / 2
     # 120 tries at 95 %: 114 +- 2.4; half the width holds about 67 %.
     assert 106 <= held <= 120 and half_held <= 96
+
+
+@pytest.mark.parametrize("protocol", ["strict", "published"])
+def test_a_mean_has_one_interval_in_figures_and_in_sentences(protocol):
+    found = simulated(protocol)
+    drawn, blocks = (make(found, found.counted, ["method"]) for make in (replicated_means, Blocks.of))
+    said = [headline(blocks.union(np.arange(len(blocks.value)) == row)) for row in range(len(blocks.value))]
+    np.testing.assert_allclose([drawn.low, drawn.high], [[s.low for s in said], [s.high for s in said]], rtol=1e-12)
+
+
+def test_clipping_does_not_push_the_interval_off_the_mean():
+    """Cells at their ceiling, where clipped resamples only fall: percentiles that are not centred miss the mean."""
+    at_the_ceiling = drawn_study(
+        6, {"dim": 0.85}, n_sets=24, n_questions=100, protocol="published", taste=0.0, home=0.0
+    )
+    means = replicated_means(at_the_ceiling, at_the_ceiling.counted, ["method"])
+    assert means.low[0] < means.value[0] < means.high[0]
+    assert np.quantile(means.replicates[0], 0.975) < means.value[0]
 
 
 def test_published_means_stay_within_the_ceiling_and_strict_ones_do_not():

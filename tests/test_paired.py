@@ -11,7 +11,6 @@ import pytest
 from drawn_study import drawn_study
 from simulated_study import Simulation, study
 
-from probeshift.errors import UsageError
 from probeshift.summaries import CellKey
 from probeshift.summaries.ceilings import NO_CORRECTNESS
 from probeshift.summaries.paired import (
@@ -203,6 +202,6 @@ def test_methods_without_a_common_cell_are_not_compared():
     assert (others["n_cells"] == 15).all() and others["q"].notna().all()
 
 
-def test_one_method_is_refused():
-    with pytest.raises(UsageError, match="needs two of them"):
-        compare_methods(drawn_study(0, {"dim": 0.7}))
+def test_one_method_alone_has_no_pairs():
+    alone, two = (compare_methods(drawn_study(0, methods)) for methods in ({"dim": 0.7}, {"dim": 0.7, "lda": 0.6}))
+    assert len(alone) == 0 and len(two) == 1 and set(alone) == set(two)

@@ -11,7 +11,10 @@ import torch
 
 from probeshift.activations import ActivationStore
 from probeshift.models import describe, find_post_instruction, load_tokenizer
+from probeshift.report.html.run_folder import RunFolder
+from probeshift.report.html.sentences_of_probes import of_positions
 from probeshift.report.positions.figures import position_heatmap
+from probeshift.report.positions.pages import draw
 from probeshift.results import load_probes
 
 N = 48
@@ -177,6 +180,22 @@ def test_the_published_protocol_says_so_everywhere(run, extracted):
     assert set(rows["protocol"]) == {"published"} and not (rows["split"] == "cv").any()
 
 
+@pytest.mark.parametrize(("low", "told"), [(0.55, "is above chance"), (0.45, "is NOT clearly above chance")])
+def test_a_control_below_chance_is_no_bar_to_be_above(run, extracted, low, told):
+    """The words of the question score 0.3: any probe is above that, and what counts is whether it is above 0.5."""
+    trained(run, extracted(label="solved"), "results/bar", "--alpha", "10")
+    rows = pd.read_parquet("results/bar/results.parquet")
+    words, probe = rows["method"].str.startswith("TF-IDF"), rows["selected"].eq(True) & rows["split"].eq("test")
+    rows.loc[words, ["value", "gain", "gain_low", "gain_high"]] = 0.3, 0.3, 0.1, 0.5
+    rows.loc[probe, ["value", "ci_low", "ci_high"]] = 0.6, low, 0.65
+    rows.to_parquet("results/bar/results.parquet")
+    (note,) = (note for note in draw(Path("results/bar")).notes if "TF-IDF" in note)
+    assert "itself below chance (0.300)" in note and told in note and not note.startswith("above")
+    rows.loc[words, "value"] = 0.52  # the twin: a control above chance is a bar
+    rows.to_parquet("results/bar/results.parquet")
+    assert any(note.startswith("above the control `TF-IDF") for note in draw(Path("results/bar")).notes)
+
+
 def test_one_file_is_split_by_question(run, extracted):
     sides = extracted()
     code, _, err = run("train", "--train-activations", sides[0], "--test-share", "0.3", "--output-dir", "results/share", "--alpha", "10",
@@ -206,6 +225,7 @@ def test_questions_in_train_and_test_are_counted(run, extracted):
         (("--template_kwargs", "enable_thinking"), "name=value"),
         (("--max_tokens", "9"), "no room for the user's words"),
         (("--eoi_tokens", "0"), "at least 1"),
+        (("--max_samples", "0"), "--max-samples must be at least 1"),
     ],
 )
 def test_mistakes_in_extract_are_one_sentence(run, model, options, told):
@@ -375,3 +395,19 @@ def test_the_title_of_a_heatmap_of_few_layers_fits_its_figure():
     assert axes.get_title(loc="left").startswith("Where it can be read")
     assert axes._left_title.get_window_extent().x1 <= figure.bbox.x1
     assert not any("grey" in text.get_text() for text in axes.texts), "nothing is undefined"
+
+
+@pytest.mark.parametrize(("metric", "chance"), [("spearman", 0.0), ("auroc", 0.5)])
+@pytest.mark.parametrize(("chooser", "apart"), [("cross-validation", True), ("test scores (published)", False)])
+def test_the_page_names_the_metrics_own_chance_and_whether_test_rows_chose(tmp_path, metric, chance, chooser, apart):
+    about = {"metric": metric, "split": "test", "test": "t", "layer": 1, "n": 9, "n_kind": "rows", "chance": chance}
+    probe = {"method": "ridge", "position": "last", "selected": True, "control": False, "selected_by": chooser}
+    words = {"method": "words", "position": None, "selected": False, "control": True}
+    rows = [
+        {**about, **kind, "value": chance + value, "ci_low": chance + value - 0.1, "ci_high": chance + value + 0.1}
+        for kind, value in ((probe, 0.2), (words, -0.2))
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "results.parquet")
+    told = " ".join(of_positions(RunFolder.open(tmp_path)))
+    assert f"Compare the probe with {chance:g} here" in told
+    assert ("that chose nothing" in told) == apart

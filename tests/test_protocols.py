@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from simulated_study import Simulation, study
 
 from probeshift.errors import UsageError
@@ -94,15 +93,24 @@ def test_probe_shares_accuracy_and_best_probes_equal_plain_counting(pair, table)
 def test_turned_cells_are_the_planted_ones(table):
     number, share = table.loc["number_turned"], table.loc["share_turned"]
     assert (number["published"], number["strict"], number["n_cells"]) == (4, 0, 2 * 6 * 5 * 2)  # 2 sets x 2 layers
-    exact = binomtest(4, 120).proportion_ci(method="exact")
-    np.testing.assert_allclose([share["published_low"], share["published_high"]], [exact.low, exact.high])
-    assert share["published"] == pytest.approx(4 / 120) and share["ci_kind"] == "clopper_pearson"
-    assert np.isnan(share["strict_low"]) and "by definition" in share["reason"]
+    assert (
+        share["published"] == pytest.approx(4 / 120)
+        and np.isnan(share["strict_low"])
+        and "by definition" in share["reason"]
+    )
+
+
+@pytest.mark.parametrize("key", ["share_turned", "share_of_probes", "truthful_qa"])
+def test_shares_of_cells_and_probes_have_no_interval_as_if_these_were_independent(table, key):
+    row = table.loc[key]
+    bounds = row[["strict_low", "strict_high", "published_low", "published_high"]].astype(float)
+    assert np.isfinite(row["published"]) and bounds.isna().all() and row["ci_kind"] == "none"
+    assert "no independent trials" in row["reason"]
 
 
 def test_nothing_is_turned_where_nothing_points_the_wrong_way(upright):
     table = protocol_table(*upright).set_index("key")
-    assert table.loc["number_turned", "published"] == 0 and table.loc["share_turned", "published_low"] == 0
+    assert table.loc["number_turned", "published"] == 0 and table.loc["share_turned", "published"] == 0
 
 
 def test_a_flip_that_was_not_below_chance_is_not_counted(pair):
@@ -165,7 +173,7 @@ def test_inverted_cells_are_the_planted_ones_and_what_the_control_adds(pair):
         4,
         72,
     ]  # 6 sets x (5 others and TruthfulQA) x 2 layers
-    assert counts.loc["dim", "n_inverted"] == 0 and counts.loc["dim", "ci_low"] == 0
+    assert counts.loc["dim", "n_inverted"] == 0 and counts.loc["dim", "share"] == 0
     control = found[found["method"] == "random"].drop_duplicates(["train", "test", "layer"])
     assert counts.loc["random", "n_inverted"] == len(control)
     assert counts.loc["lda", "share"] == pytest.approx(4 / 72)

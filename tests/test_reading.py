@@ -97,6 +97,16 @@ def test_the_mean_above_chance_says_when_it_is_guessing():
     assert "That is below guessing." in sentence(drawn_study(0, {"dim": 0.35}, home=0.5), "Corrected for chance")
 
 
+def test_sets_left_out_above_chance_are_named_with_what_decided_it():
+    clear = drawn_study(0, {"dim": 0.75}, home=0.2)
+    assert "Left out" not in sentence(clear, "Corrected for chance")
+    own = clear.rows["test"].eq("set0") & clear.rows["train"].eq("set0")
+    one = replace(clear, rows=clear.rows.assign(value=clear.rows["value"].where(~own, 0.4)))
+    assert "Left out: `set0`, whose ceiling may be chance. The test questions decide" in sentence(
+        one, "Corrected for chance"
+    )
+
+
 def test_inverted_cells_are_counted_in_words(planted, upright):
     # 6 sets x (5 others and TruthfulQA) x 2 layers; planted: one training set on one other set.
     assert ": 2 of 72 cells of learned probes" in sentence(planted[0], "Inverted directions")

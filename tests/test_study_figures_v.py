@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from scipy.stats import binomtest
 from simulated_study import FAMILY, Simulation, study
 from test_anchors import FOLDER
 
@@ -271,8 +270,6 @@ def test_probes_of_truth_beat_chance_on_truthful_qa_and_probes_of_likelihood_do_
 
     share = share_above(truthful_qa(study(Simulation(strength=staticmethod(planted).__func__))), 0.25)
     assert share["n"] > 50 and low <= share["value"] <= high
-    exact = binomtest(int(share["wins"]), int(share["n"])).proportion_ci(method="exact")
-    assert (share["low"], share["high"]) == pytest.approx((exact.low, exact.high))
 
 
 def test_without_a_probe_above_80_percent_the_share_is_undefined(made):
@@ -286,6 +283,7 @@ def test_r4_prints_its_shares_and_draws_every_probe(made):
     share = share_above(table, 0.25)
     figure = draw_truthful_qa(table)
     assert f"of {share['n']} probes above 80 % recovered, {share['wins']} are above chance (0.250)" in words(figure)
+    assert "exact 95 %" not in words(figure) and "no interval: all answer the same questions" in words(figure)
     drawn = [tuple(at) for cloud in figure.axes[0].collections for at in cloud.get_offsets()]
     assert set(zip(table["recovered"], table["value"], strict=True)) <= set(drawn)
 

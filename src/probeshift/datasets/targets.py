@@ -34,9 +34,11 @@ def load_targets(
     Rows with the same value in `group_column` are kept together when rows are held out. `max_samples` keeps the first rows.
 
     Raises:
-        UsageError: no such file or column, an unreadable or empty table, empty questions, labels that are missing, not finite, all
-            equal, or words of more than two kinds.
+        UsageError: no such file or column, an unreadable or empty table, no rows asked for, empty questions, labels that are missing,
+            not finite, all equal, or words of more than two kinds.
     """
+    if max_samples is not None and max_samples < 1:
+        raise UsageError(f"--max-samples must be at least 1, got {max_samples}.")
     rows = read_table(path)[:max_samples]
     named = {"--question-column": question_column, "--label-column": label_column}
     check_columns(path, rows[0], named | ({"--group-column": group_column} if group_column else {}))

@@ -31,10 +31,16 @@ def open_study(settings: CrossdataSettings) -> Comparison:
     """Read the datasets, with TruthfulQA beside the published ones where it is at hand.
 
     Raises:
-        UsageError: fewer than two datasets to train on, or an unknown name.
+        UsageError: fewer than two datasets to train on, controls only, or an unknown name.
         MissingError: datasets that are not on this machine.
     """
+    from probeshift.probes import find_method
+
     comparison = Comparison.open(settings)
+    if all(find_method(name).control for name in settings.methods):
+        raise UsageError(
+            f"a comparison needs a method that learns, got {', '.join(settings.methods)}. Name more with --methods."
+        )
     trained = [d.name for d in comparison.datasets.values() if not d.spec.eval_only]
     if len(trained) < 2:
         raise UsageError(

@@ -67,7 +67,7 @@ class ModelSettings(Settings):
     batch_tokens: int | None = None
     """Most tokens in one forward."""
     max_tokens: int | None = None
-    """Cut longer prompts from the left (counted and reported); without it they are refused."""
+    """Cut longer prompts from the left, in a chat template the middle of the user's words (counted); without it they are refused."""
     special_tokens: bool = True
     """Let the tokenizer add its special tokens (BOS), as it does by default."""
     reuse_prefixes: bool = True

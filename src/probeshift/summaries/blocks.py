@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from probeshift.metrics.intervals import percentile
-from probeshift.summaries.resampling import replicated_means
+from probeshift.summaries.resampling import centred, replicated_means
 from probeshift.summaries.study import Study
 
 NO_CELLS = "nothing to count"
@@ -45,10 +45,9 @@ class Blocks:
     def of(cls, study: Study, cells: pd.DataFrame, by: Sequence[str], *, corrected: bool = False) -> Blocks:
         """The cells of a study (at least one) in blocks of equal `by`. Draws are paired between blocks and between calls."""
         means = replicated_means(study, cells, by, corrected=corrected)
-        # Clipping pulls a resampled mean below the mean itself, many cells narrow its spread: not centred, the interval misses it.
-        shift = means.value - means.replicates.mean(axis=1)
         most = 1.0 if study.published and not corrected else np.inf
-        return cls(means.groups, means.value, means.replicates + shift[:, None], means.n_cells, means.ci_reason, most)
+        drawn = centred(means.value, means.replicates)
+        return cls(means.groups, means.value, drawn, means.n_cells, means.ci_reason, most)
 
     def union(self, held: Bool[np.ndarray, " block"]) -> ResampledMean:
         """The mean over the cells of all held blocks, each cell counting the same."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from probeshift.metrics import clopper_pearson
-from probeshift.metrics.intervals import BOOTSTRAP_QUESTIONS, CLOPPER_PEARSON, NO_INTERVAL
+from probeshift.metrics.intervals import BOOTSTRAP_QUESTIONS, NO_INTERVAL
 from probeshift.summaries.blocks import ALL_AGREE, NO_CELLS, Blocks, ResampledMean, bounds_of
 from probeshift.summaries.study import Study
+
+SHARED_QUESTIONS = "no interval: probes answer the same questions and are no independent trials"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def headline(mean: ResampledMean) -> Headline:
 
 
 def share(hits: pd.Series, n_kind: str = "cells") -> Headline:
-    """The share of true entries with its exact binomial interval."""
+    """The share of true entries: no interval, since cells and probes share the questions they are counted on."""
     if not len(hits):
         return Headline(n_kind=n_kind, reason=NO_CELLS)
-    low, high = clopper_pearson(np.array([float(hits.sum())]), len(hits))
-    return Headline(float(hits.mean()), float(low[0]), float(high[0]), len(hits), n_kind, CLOPPER_PEARSON)
+    return Headline(float(hits.mean()), n=len(hits), n_kind=n_kind, reason=SHARED_QUESTIONS)

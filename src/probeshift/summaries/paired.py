@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from probeshift.errors import UsageError
 from probeshift.summaries.blocks import Blocks, Resamples, bounds_of
 from probeshift.summaries.counted import CELL, beside
 from probeshift.summaries.generalisation import counted
@@ -32,6 +31,10 @@ FEWEST_SETS = 6  # five signed ranks never give p < 0.0625
 NO_COMMON_CELLS = "no cells that both methods have"
 NOTHING_DIFFERS = "both methods win the same questions"
 TOO_FEW_SETS = f"fewer than {FEWEST_SETS} test sets differ, no test over sets"
+
+_PAIR = (
+    "method_a", "method_b", "mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_sets", "n_cells", "n_sets", "reason",
+)  # fmt: skip
 
 # Means of cells are sums of floats: what differs by less is equal.
 _DECIMALS = 12
@@ -45,18 +48,18 @@ def compare_methods(study: Study) -> pd.DataFrame:
     `mean_a`, `mean_b` and `difference` (a - b) are over the `n_cells` cells both have, `ci_low` and `ci_high` the 95 %
     percentile bounds of the difference. `p` and `p_sets` are two-sided (see the module); `q` and `q_sets` are the same after
     Benjamini and Hochberg over all pairs. `n_sets` counts test sets. Where a number is undefined, `reason` says why.
-    Methods come highest mean first, the control last.
+    Methods come highest mean first, the control last. One method alone has no pairs: the table is empty.
 
     Raises:
-        UsageError: no cell counts, or there is one method only and no control.
+        UsageError: no cell counts.
     """
     cells = comparable_cells(study)
     methods = methods_of(study, cells)
-    if len(methods) < 2:
-        raise UsageError("a comparison of methods needs two of them. Evaluate with --methods naming at least two.")
     shared = _SharedMeans.of(study, cells, methods)
     rows = [shared.compare(a, b) for a, b in combinations(methods, 2)]
-    table = pd.DataFrame(rows).assign(reason=pd.Series([row["reason"] for row in rows], dtype=object))
+    table = pd.DataFrame(rows, columns=list(_PAIR)).assign(
+        reason=pd.Series([row["reason"] for row in rows], dtype=object)
+    )
     table["q"], table["q_sets"] = discovery_rates(table["p"]), discovery_rates(table["p_sets"])
     stamp = {"model": study.model, "protocol": study.protocol, "counted": study.counted_words}
     return table.assign(**stamp)

@@ -11,17 +11,16 @@ import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError
-from probeshift.metrics.intervals import CLOPPER_PEARSON, NO_INTERVAL
+from probeshift.metrics.intervals import NO_INTERVAL
 from probeshift.summaries.blocks import NO_CELLS, Blocks
 from probeshift.summaries.counted import CELL, beside
-from probeshift.summaries.headline import Headline, headline, mean_recovered, share
+from probeshift.summaries.headline import SHARED_QUESTIONS, Headline, headline, mean_recovered, share
 from probeshift.summaries.rows import pick
 from probeshift.summaries.study import RECOVERED_WELL, Study
 from probeshift.summaries.validation import TRUTHFUL_QA, TRUTHFUL_QA_LINES, share_above, truthful_qa
 
 NO_TRUTHFUL_QA = f"`{TRUTHFUL_QA}` was not evaluated"
 NO_GOOD_PROBES = "no probe recovers above 80 % on the other sets"
-SHARED_QUESTIONS = "no interval: probes answer the same questions and are no independent trials"
 NOT_RESAMPLED = "no interval: only means of recovered accuracy are resampled"
 
 # Rows of the table by `key`.
@@ -39,8 +38,8 @@ _SIGN = "Published picks the sign (and where there are no questions the threshol
 def protocol_table(strict: Study, published: Study) -> pd.DataFrame:
     """The headline numbers of one set of activations, read strictly and as published: one row each.
 
-    `difference` is published - strict. Bounds are 95 %: means of recovered accuracy resample questions; shares of cells have
-    the exact binomial ones, which take cells for independent (they share questions: read them as the least doubt).
+    `difference` is published - strict. Bounds are 95 % and only of means of recovered accuracy, whose questions are resampled;
+    shares of cells and probes have none, since these share questions.
     `n_cells` (strict) and `published_n_cells` count `n_kind`. `words` say what makes the two differ, `reason` what is undefined.
     `key` names the row for programs, `quantity` for readers.
 
@@ -177,9 +176,8 @@ def _truthful_row(pair) -> dict[str, Any]:
         if not (study.rows["test"] == TRUTHFUL_QA).any():
             return Headline(n_kind="probes", reason=NO_TRUTHFUL_QA)
         found = share_above(truthful_qa(study), line)
-        bounds = found["value"], found["low"], found["high"]
-        reason = None if found["n"] else NO_GOOD_PROBES
-        return Headline(*bounds, int(found["n"]), "probes", CLOPPER_PEARSON if found["n"] else NO_INTERVAL, reason)
+        reason = SHARED_QUESTIONS if found["n"] else NO_GOOD_PROBES
+        return Headline(found["value"], n=int(found["n"]), n_kind="probes", reason=reason)
 
     name = f"share of probes above 80 % recovered (own set excluded) that exceed {line:.1%} on TruthfulQA"
     return _row("truthful_qa", name, "Published picks the sign on the TruthfulQA labels themselves.", *map(one, pair))

@@ -115,11 +115,19 @@ def replicated_means(study: Study, cells: pd.DataFrame, by: Sequence[str], *, co
     with np.errstate(invalid="ignore"):
         value = np.bincount(of, kept[measure], minlength=len(groups)) / n_cells
     replicates = sums / np.maximum(n_cells, 1)[:, None]
-    low, high = _bounds(
-        replicates, *_edges(kept, of, n_cells, corrected), highest=1.0 if measure == "clipped" else np.inf
-    )
+    edges = _edges(kept, of, n_cells, corrected)
+    low, high = _bounds(centred(value, replicates), *edges, highest=1.0 if measure == "clipped" else np.inf)
     n_undefined = np.bincount(number, minlength=len(groups)) - n_cells
     return Replicates(groups, value, replicates, low, high, n_cells, n_undefined, reason, ci_reason)
+
+
+def centred(value: PerMean, replicates: Replicated) -> Replicated:
+    """Replicates moved to lie around the mean itself.
+
+    Clipping pulls a resampled mean down, a resampled ceiling pulls it up, and many cells narrow its spread: not centred, an
+    interval can miss the mean.
+    """
+    return replicates + (value - replicates.mean(axis=1))[:, None]
 
 
 def set_weights(study: Study, test: str, n_questions: int) -> ResampleWeights:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError
-from probeshift.metrics import clopper_pearson
 from probeshift.summaries.generalisation import SUPERVISED
 from probeshift.summaries.rows import CONTROLS, listed, pick
 from probeshift.summaries.study import RECOVERED_WELL, Study
@@ -117,15 +116,11 @@ def truthful_qa(study: Study) -> pd.DataFrame:
 def share_above(table: pd.DataFrame, line: float) -> dict[str, float]:
     """Share of the probes above 80 % recovered whose TruthfulQA accuracy is above `line`, of rows of `truthful_qa`.
 
-    The interval is exact and takes probes for independent, which they are not: read it as a lower bound of the doubt.
-    Without such probes `value` and the bounds are NaN and `n` is 0.
+    It has no interval: probes answer the same questions. Without such probes `value` is NaN and `n` is 0.
     """
     well = table[(table["recovered"] > RECOVERED_WELL) & table["value"].notna()]
     wins = int((well["value"] > line).sum())
-    if not len(well):
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "wins": 0, "n": 0}
-    low, high = clopper_pearson(np.array([float(wins)]), len(well))
-    return {"value": wins / len(well), "low": float(low[0]), "high": float(high[0]), "wins": wins, "n": len(well)}
+    return {"value": wins / len(well) if len(well) else np.nan, "wins": wins, "n": len(well)}
 
 
 def _accuracy(study) -> pd.DataFrame:

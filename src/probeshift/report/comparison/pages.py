@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def draw_study(study: Study, other: Study, folder: Path, on_progress: Progress |
         "reading": sentences,
         "not_drawn": missing,
     }
-    shown = (_printed(tables["published_vs_strict"]), _methods(tables["paired_tests"]))
+    shown = (_printed(tables["published_vs_strict"]), *_methods(tables["paired_tests"]))
     notes = (f"not drawn (reading.md says why): {', '.join(missing)}",) if missing else ()
     return Pages(shown, (*sentences, *notes), tuple(paths), numbers)
 
@@ -106,15 +106,17 @@ def _printed(table: pd.DataFrame) -> Table:
     return "the published procedure against the strict one", columns, rows
 
 
-def _methods(table: pd.DataFrame) -> Table:
-    """The leading method against each other one; all pairs are in the file."""
+def _methods(table: pd.DataFrame) -> Iterator[Table]:
+    """The leading method against each other one, where there are others; all pairs are in the file."""
+    if not len(table):
+        return
     leading = table[table["method_a"] == table["method_a"].iloc[0]]
     columns = ("method", "mean", "leader's mean on the same cells", "difference", "q", "q over sets")
     rows = [
         (r.method_b, _number(r.mean_b), _number(r.mean_a), _bounded(r.difference, r.ci_low, r.ci_high), _number(r.q), _number(r.q_sets))
         for r in leading.itertuples()
     ]  # fmt: skip
-    return f"recovered accuracy: {table['method_a'].iloc[0]} against every other method", columns, rows
+    yield f"recovered accuracy: {table['method_a'].iloc[0]} against every other method", columns, rows
 
 
 def _bounded(value: Any, low: Any, high: Any) -> str:

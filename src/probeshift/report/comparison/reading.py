@@ -17,6 +17,7 @@ from probeshift.summaries.blocks import Blocks
 from probeshift.summaries.headline import Headline, headline, mean_recovered
 from probeshift.summaries.paired import bootstrap_p, comparable_cells, compare_methods, methods_of
 from probeshift.summaries.protocols import protocol_table
+from probeshift.summaries.resampling import mean_table
 from probeshift.summaries.rows import CONTROLS, listed, pick
 from probeshift.summaries.study import Study
 
@@ -56,8 +57,7 @@ class _Facts:
     def of(cls, study: Study, pairs: pd.DataFrame | None) -> _Facts:
         cells = comparable_cells(study)
         methods = methods_of(study, cells)
-        if pairs is None:
-            pairs = compare_methods(study) if len(methods) > 1 else pd.DataFrame(columns=["method_a", "method_b"])
+        pairs = compare_methods(study) if pairs is None else pairs
         leading = pairs[pairs["method_a"] == methods[0]].set_index("method_b")
         return cls(study, tuple(methods), Blocks.of(study, cells, ["method"]), leading)
 
@@ -152,8 +152,17 @@ def _above_chance(study: Study) -> str:
     undefined = f" ({gaps} others have no corrected value)" if gaps else ""
     return (
         f"Corrected for chance (0 % is guessing, 100 % the ceiling) the learned methods recover {bounded(found)}, mean over "
-        f"{found.n} cells{undefined}.{verdict}"
+        f"{found.n} cells{undefined}.{verdict}{_left_out(study)}"
     )
+
+
+def _left_out(study: Study) -> str:
+    """The sets that are in no corrected mean, and on which questions that was decided."""
+    by_set = mean_table(study, study.counted, ["test"])
+    sets = by_set.loc[by_set["corrected"].isna(), "test"]
+    if not len(sets):
+        return ""
+    return f" Left out: {listed(sets)}, whose ceiling may be chance. The test questions decide that, so sets with a lucky ceiling stay in."
 
 
 def _hardest_set(study: Study) -> list[str]:

@@ -146,10 +146,9 @@ def _shares(table: pd.DataFrame, chance: float, published: bool) -> list[str]:
 def _share_words(share: dict[str, float], line: str) -> str:
     if not share["n"]:
         return f"no probe recovers more than {_percent(RECOVERED_WELL)} of the ceiling, so none can be compared with {line}"
-    bounds = f"{100 * share['low']:.1f}–{100 * share['high']:.1f}"
     return (
         f"of {share['n']} probes above {_percent(RECOVERED_WELL)} recovered, {share['wins']} are above {line}: "
-        f"{_percent(round(share['value'], 3))} (exact 95 % interval {bounds}, as if probes were independent)"
+        f"{_percent(round(share['value'], 3))} (no interval: all answer the same questions)"
     )
 
 

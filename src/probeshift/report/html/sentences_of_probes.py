@@ -115,9 +115,10 @@ def of_positions(run: RunFolder) -> Iterator[str]:
         _METRICS.get(str(best["metric"]), str(best["metric"])),
         best.get("layer_name", f"layer {best['layer']}"),
     )
+    apart = "" if str(best.get("selected_by", "")).startswith("test scores") else " that chose nothing"
     yield (
         f"{str(best.get('selected_by', 'The run')).capitalize()} chose `{place}` at `{best['position']}` out of {len(cells)} layers and "
-        f"tokens. On {best['n']:.0f} test {best['n_kind']} that chose nothing its {named} is {best['value']:.2f} [{best['ci_low']:.2f}, "
+        f"tokens. On {best['n']:.0f} test {best['n_kind']}{apart} its {named} is {best['value']:.2f} [{best['ci_low']:.2f}, "
         f"{best['ci_high']:.2f}]; {best['chance']:g} is guessing."
     )
     controls = rows[_is_true(rows, "control") & rows["metric"].eq(best["metric"]) & rows["value"].notna()]
@@ -146,8 +147,8 @@ def _empty_places(cells: pd.DataFrame) -> Iterator[str]:
 def _wrong_way(controls: pd.DataFrame) -> Iterator[str]:
     for row in controls[controls["ci_high"] < controls["chance"]].itertuples():
         yield (
-            f"`{words(row.method)}` lies below guessing. In balanced data that is no finding: what is more often true among training rows "
-            "is more often false among the rest. Compare the probe with 0.5 here, not with this control."
+            f"`{words(row.method)}` lies below guessing. That is no finding: in balanced data what is more often true among training rows "
+            f"is more often false among the rest. Compare the probe with {row.chance:g} here, not with this control."
         )
 
 

@@ -16,7 +16,7 @@ AXIS = {"spearman": "Spearman correlation", "auroc": "AUROC"}
 CHANCE = {"spearman": 0.0, "auroc": 0.5}
 PROTOCOL = {
     "strict": "centred, intercept, nested choices",
-    "published": "published procedure: no intercept, the choice is scored on the folds that made it",
+    "published": "published procedure: no intercept, the choice is scored on the rows that made it",
 }
 
 

@@ -122,17 +122,25 @@ def _notes(
 
 
 def _against_controls(chosen: pd.Series, controls: pd.DataFrame) -> Iterator[str]:
-    """Paired where a control is one prediction; against the range of draws where it is random."""
+    """Paired where a control is one prediction; against the range of draws where it is random; against chance where it is below it."""
     if pd.isna(chosen["value"]):
         return
     for _, row in controls.iterrows():
-        if pd.notna(row["gain"]):
+        name = f"the control `{row['method']}`"
+        if pd.notna(row["gain"]) and row["value"] < row["chance"]:
+            yield f"{name} is itself below chance ({row['value']:.3f}), so being above it would show nothing; {_against_chance(chosen)}."
+        elif pd.notna(row["gain"]):
             interval = f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}] on the same rows"
             verdict = "above" if row["gain_low"] > 0 else "below" if row["gain_high"] < 0 else "NOT clearly above"
-            yield f"{verdict} the control `{row['method']}`: {interval}."
+            yield f"{verdict} {name}: {interval}."
         elif pd.notna(row["ci_high"]):
-            verdict = "above" if chosen["value"] > row["ci_high"] else "NOT clearly above"
-            yield f"{verdict} the control `{row['method']}`: draws reach {row['ci_high']:.3f}."
+            verdict = "above" if chosen["value"] > max(row["ci_high"], row["chance"]) else "NOT clearly above"
+            yield f"{verdict} {name}: draws reach {row['ci_high']:.3f}."
+
+
+def _against_chance(chosen: pd.Series) -> str:
+    verdict = "above" if chosen["ci_low"] > chosen["chance"] else "NOT clearly above"
+    return f"the probe is {verdict} chance, {chosen['value']:.3f} [{chosen['ci_low']:.3f}, {chosen['ci_high']:.3f}]"
 
 
 def _numbers(chosen: pd.DataFrame, controls: pd.DataFrame, corrected: pd.DataFrame) -> dict[str, Any]:
