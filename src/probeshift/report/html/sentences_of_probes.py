@@ -59,6 +59,7 @@ def of_mixtures(run: RunFolder) -> Iterator[str]:
     """Each set at the first and the last step, then what the sweep itself concludes of its gains."""
     found = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
     first, last = found["step_values"][0], found["step_values"][-1]
+    yield from (f"Before any claim: {sentence}" for sentence in found["conclusions"].get("first", ()))
     yield (
         f"One logistic probe; its training data began with {' + '.join(first['training_data'])} and grew by one source a step, in this "
         f"order: {', '.join(last['training_data'])}. Tried on held-out rows of each."
@@ -74,7 +75,8 @@ def of_mixtures(run: RunFolder) -> Iterator[str]:
     yield f"A single step has a gain that can be told from noise on {len(gained)} of {n_tested} sets{_named(gained)}."
     left = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if left:
-        above = [row["left_out"] for row in left if row["ci"] and row["ci"][0] > _COIN]
+        bounds = {row["left_out"]: row.get("auroc_ci") or row.get("ci") for row in left}  # `ci`: of sweeps compared before
+        above = [name for name, ci in bounds.items() if ci and ci[0] > _COIN]
         yield (
             "The hard test: trained on all sources but one and tried on that one, on rows about things that no training row is about. "
             f"The probe is above guessing on {len(above)} of {len(left)} sources{_named(above)}."
