@@ -36,8 +36,8 @@ def write_cache(folder, sets=SETS, *, seed=0, scale=None, strength=2.0, n_featur
     return folder
 
 
-def copies(home, **more):
-    """A cache with texts, ten of them copied from the test set into training."""
+def copies(home, also=None, **more):
+    """A cache with texts, ten of them copied from the test set into training, and forty others into the set `also`."""
     cache = write_cache(home / "cache/layer_40")
     rng = np.random.default_rng(0)
     texts = {
@@ -45,6 +45,8 @@ def copies(home, **more):
         for n, (a, b, _) in SETS.items()
     }
     texts["train"][:10] = texts["test"][:10]
+    if also:
+        texts[also][:40] = texts["test"][40:80]
     for name, rows in texts.items():
         (cache / f"{name}_texts.json").write_text(json.dumps(rows))
     (home / "sweep.yaml").write_text(

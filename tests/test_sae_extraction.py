@@ -99,10 +99,10 @@ def test_an_encoding_that_was_stopped_goes_on_and_ends_the_same(tmp_path, monkey
     def no_model():
         raise AssertionError("the model was loaded for nothing")
 
-    read_sae_features(job, no_model, pool="mean")
+    read_sae_features(job, no_model, pool="mean", allow_misfit=True)
     with pytest.raises(AssertionError):
         shards[2].unlink()
-        read_sae_features(job, no_model)
+        read_sae_features(job, no_model, allow_misfit=True)
 
 
 def test_an_sae_of_another_layer_is_another_extraction(tmp_path):
@@ -118,6 +118,27 @@ def test_an_sae_that_does_not_fit_is_refused_before_anything_is_kept(tmp_path):
     with pytest.raises(UsageError, match="more than 3 times off"):
         read_sae_features(job, lambda: model)
     assert not list(job.folder.glob("*.safetensors"))
+
+
+def test_features_of_a_misfit_that_was_allowed_once_are_refused_where_it_is_not(tmp_path):
+    model = load_model(str(tiny_models.shared("llama")), dtype="float32")
+    job = job_of(model, load_encoder(write_sae(tmp_path / "sae", l0=1)))
+    read_sae_features(job, lambda: model, allow_misfit=True)
+    read_sae_features(job, lambda: model, allow_misfit=True)
+    with pytest.raises(UsageError, match="more than 3 times off"):
+        read_sae_features(job, lambda: model)
+
+
+def test_the_fit_is_that_of_texts_of_all_lengths(tmp_path, monkeypatch):
+    model = load_model(str(tiny_models.shared("llama")), dtype="float32")
+    job = job_of(model, load_encoder(write_sae(tmp_path / "sae")), batch_size=1)
+    every = read_sae_features(job, lambda: model, allow_misfit=True)
+    assert every.check.n_tokens == sum(every.n_tokens[:4])  # few texts: all of them, one that comes twice once
+    monkeypatch.setattr("probeshift.extraction.sae_features.CHECKED_TOKENS", every.check.n_tokens // 2)
+    (job.folder / "check.json").unlink()
+    some = read_sae_features(job, lambda: model, allow_misfit=True)
+    by_length = sorted(every.n_tokens[:4], reverse=True)
+    assert some.check.n_tokens == by_length[1] + by_length[3]  # every second one, not the longest
 
 
 def table(path, texts, label=("alignment_faking", "aligned")):

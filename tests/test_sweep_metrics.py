@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, roc_curve
 from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
 from probeshift.metrics.calibration import brier, calibration_error
 from probeshift.metrics.confounding import cramers_v, source_only_auroc
-from probeshift.metrics.differences import auroc_draws, holm, mcnemar_p
+from probeshift.metrics.differences import auroc_draws, detection_p, smallest_p
 from probeshift.metrics.marginal_gains import marginal_gains
 from probeshift.metrics.operating_points import frozen_threshold, rate_above, recall_at_fpr
 
@@ -195,13 +195,20 @@ def test_draws_of_groups_resample_groups_whole():
 
 def test_mcnemar_is_the_exact_binomial_of_the_rows_that_differ():
     first, second = np.zeros(30, dtype=bool), np.arange(30) < 8
-    assert mcnemar_p(first, second) == pytest.approx(2 * 0.5**8)
-    assert mcnemar_p(first, first) == 1.0
+    assert detection_p(first, second) == pytest.approx(2 * 0.5**8)
+    assert detection_p(first, first) == 1.0
 
 
-def test_holm_is_the_textbook_example():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
+def test_detections_of_whole_groups_are_counted_by_group_and_of_single_rows_by_row():
+    first, second = np.zeros(30, dtype=bool), np.arange(30) < 8
+    assert detection_p(first, second, np.arange(30)) == pytest.approx(detection_p(first, second))
+    assert detection_p(first, ~first, np.arange(30) // 10) == pytest.approx(2 * 0.5**3)  # three groups, whatever their rows
+    assert detection_p(first, first, np.arange(30) // 10) == 1.0
+
+
+def test_no_difference_on_few_rows_has_a_small_p():
+    assert smallest_p(0) == smallest_p(1) == 1.0
+    assert smallest_p(6) == pytest.approx(2 * 0.5**6)
 
 
 # -- marginal gains

@@ -16,9 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from probeshift import cli
-from probeshift.mixture_scores import load_scores
+from probeshift.mixture_scores import Mixture, MixtureScores, load_scores
+from probeshift.report.html.orders import orders
+from probeshift.report.html.run_folder import RunFolder
 from probeshift.results import ROW_COLUMNS
-from probeshift.summaries.sweep import SweepSets, conclude
+from probeshift.summaries.sweep import SetRole, SweepSets, compare_steps, conclude
 from probeshift.summaries.sweep.controls import leave_one_out
 
 FOLDER = "results/distribution_sweep"
@@ -54,6 +56,10 @@ def step(home, number):
 
 def comparison(home):
     return json.loads((home / FOLDER / "comparison.json").read_text())
+
+
+def said(home, what):
+    return "\n".join(comparison(home)["conclusions"][what])
 
 
 def test_the_studys_files_are_there_with_its_fields(finished):
@@ -142,7 +148,7 @@ def test_a_probe_pickle_is_never_opened(finished, run, monkeypatch):
 def test_the_native_table_has_every_metric_of_every_step(finished):
     rows = pd.read_parquet(finished / FOLDER / "results.parquet")
     assert list(rows.columns) == list(ROW_COLUMNS)
-    assert set(rows["metric"]) == {"auroc", "accuracy", "detection_at_fpr_0.01", "detection_at_fpr_0.05"}
+    assert set(rows["metric"]) == {"auroc", "accuracy_row", "detection_at_fpr_0.01", "detection_at_fpr_0.05"}
     assert len(rows) == 4 * 4 * 4
     assert rows.loc[rows["value"].isna(), "reason"].notna().all()
     assert (
@@ -210,7 +216,7 @@ def test_a_left_out_source_is_not_tested_on_what_the_others_speak_of(finished):
 def test_means_say_how_many_sets_they_hold_and_the_worst_is_named(finished):
     gap = comparison(finished)["gaps"][0]
     assert (gap["n_defined"], gap["n_sets"], gap["worst"]) == (1, 3, "benchmark")
-    assert gap["sets"]["sycophant"] == {"gap": None, "reason": "single_class"}
+    assert gap["sets"]["sycophant"] == {"gap": None, "reason": "single_class", "source_trained_on": False}
     assert gap["mean"] == pytest.approx(
         step(finished, 0)["evaluation"]["gold_106"]["auroc"] - step(finished, 0)["evaluation"]["benchmark"]["auroc"]
     )
@@ -232,7 +238,11 @@ def test_another_extraction_is_reported_before_any_claim(tmp_path, run, monkeypa
     assert code == 0
     found = json.loads(out)
     assert [r["set"] for r in found["activity"] if r["mismatch"]] == ["benchmark"]
-    assert found["conclusions"]["may_not"][0].startswith("That results on benchmark show a distribution shift")
+    assert found["conclusions"]["first"][0].startswith("The features of benchmark are not at the level of alignment-faking")
+    assert comparison(finished)["conclusions"]["first"] == []
+    text = (tmp_path / FOLDER / "report.txt").read_text()
+    assert text.index("Before any claim") < text.index("features of benchmark are not") < text.index("What may be concluded")
+    assert "Before any claim" not in (finished / FOLDER / "report.txt").read_text()
 
 
 def test_length_that_tells_the_label_is_reported_and_length_that_does_not_is_not(tmp_path, run, monkeypatch):
@@ -258,12 +268,30 @@ def test_copies_of_test_texts_are_counted_and_can_be_left_out(tmp_path, run, mon
     assert run("run", "--config", "sweep.yaml")[0] == 0
     found = {(d["source"], d["test"]): d for d in comparison(tmp_path)["duplicates"]}
     assert found["alignment-faking-training", "gold_106"]["train_rows"] == list(range(10))
-    assert found["benchmark", "gold_106"]["n_train_rows"] == 0
+    assert found["sycophant", "gold_106"]["n_train_rows"] == 0
+    assert "10 training rows of alignment-faking-training nearly repeat 10" in said(tmp_path, "may_not")
     with_copies = step(tmp_path, 0)
     copies(tmp_path, remove_near_duplicates=True)
     assert run("run", "--config", "sweep.yaml")[0] == 0
     without = step(tmp_path, 0)
     assert (with_copies["n_training_samples"], without["n_training_samples"]) == (150, 140)
+    assert "never seen" not in said(tmp_path, "may_not")
+    assert "10 rows of alignment-faking-training that nearly repeat 10 texts of gold_106" in said(tmp_path, "may")
+    assert "140 + 0 (10 unused)" in (tmp_path / FOLDER / "report.txt").read_text()
+
+
+def test_a_copy_that_is_held_out_is_not_called_trained_on_and_stays_in_its_test(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    held_out = {}
+    for remove in (False, True):
+        copies(tmp_path, also="benchmark", remove_near_duplicates=remove)
+        assert run("run", "--config", "sweep.yaml")[0] == 0
+        found = {(d["source"], d["test"]): d for d in comparison(tmp_path)["duplicates"]}["benchmark", "gold_106"]
+        rows = load_scores(tmp_path / FOLDER / "scores").rows
+        parts = rows.loc[rows["set"].eq("benchmark"), "part"].iloc[:40].to_numpy()
+        assert 0 < found["n_train_rows"] == (parts != "held_out").sum() < 40
+        held_out[remove] = step(tmp_path, 3)["evaluation"]["benchmark"]["n_samples"]
+    assert held_out[True] == held_out[False]
 
 
 def test_rows_of_one_group_are_never_on_both_sides_of_a_fold():
@@ -353,8 +381,23 @@ def test_sets_that_were_not_extracted_alike_are_reported_before_any_claim(tmp_pa
     extraction(tmp_path, max_length=512)
     assert run("run", "--steps", "0")[0] == 0
     assert [name for name, same in parity(tmp_path).items() if not same] == ["benchmark"]
-    first = comparison(tmp_path)["conclusions"]["may_not"][0]
-    assert first.startswith("Anything about benchmark") and "max_length (2048 and 512)" in first
+    first = comparison(tmp_path)["conclusions"]["first"][0]
+    assert first.startswith("benchmark was not extracted as") and "max_length (2048 and 512)" in first
+
+
+def test_a_set_on_record_as_extracted_alike_is_not_called_extracted_otherwise(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = extraction(tmp_path)
+    for part in ("known", "unknown"):
+        values = np.load(cache / "sycophant_activations.npy")
+        np.save(cache / "sycophant_activations.npy", values * (10 if part == "known" else 1))
+        if part == "unknown":
+            words = json.loads((cache / "sycophant_labels.json").read_text())["labels"]
+            (cache / "sycophant_labels.json").write_text(json.dumps(words))
+        assert run("run", "--steps", "0")[0] == 0
+        text = said(tmp_path, "first")
+        assert ("on record as extracted alike" in text) == (part == "known")
+        assert ("Until it is known" in text) == (part == "unknown")
 
 
 @pytest.mark.parametrize(("off", "same"), [(0.001, True), (0.2, False)])
@@ -380,6 +423,62 @@ def test_the_report_shows_what_stands_for_the_auroc_of_a_set_of_one_class(finish
     rows = scores.where("sycophant", "held_out") | (scores.where("gold_106") & ~scores.labels)
     oracle = roc_auc_score(scores.labels[rows], scores.scores[scores.of_step(0)][rows])
     assert crossed["value"] == pytest.approx(oracle)
+
+
+def table_of(home, title):
+    """The lines of a table of the report, its title first."""
+    lines = (home / FOLDER / "report.txt").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(title))
+    return lines[start : lines.index("", start)]
+
+
+def test_a_gap_to_a_set_whose_source_is_in_training_is_marked(finished):
+    _, _, head, *lines = table_of(finished, "Gap: ")
+    assert head.endswith("benchmark")
+    assert [line.endswith("*") for line in lines] == [False, False, False, True]
+    figure = pd.read_csv(finished / FOLDER / "gap_by_step.csv")
+    assert not figure["set"].str.startswith("mean").any()  # of one set it would be that set once more
+    assert figure.loc[figure["set"].eq("benchmark"), "source_trained_on"].tolist() == [False, False, False, True]
+
+
+def test_an_exact_bound_is_told_from_the_resampled_ones_beside_it(finished):
+    crossed = [step(finished, k)["evaluation"]["sycophant"]["cross_set_auroc"] for k in range(4)]
+    perfect = [c["value"] == 1.0 for c in crossed]
+    assert any(perfect) and not all(perfect)
+    title, _, _, *lines = table_of(finished, "Sets of one class")
+    assert "† all resamples are equal: an exact bound, wider than" in title
+    assert ["†" in line for line in lines if line.startswith("sycophant")] == perfect
+    assert "†" not in "".join(table_of(finished, "AUROC with"))
+
+
+def swept(by_step, n):
+    """Scores on one set of n positives and n negatives: what to add to the positives at each step."""
+    noise = np.random.default_rng(0).normal(size=2 * n)
+    labels = np.arange(2 * n) < n
+    rows = pd.DataFrame({"set": "away", "part": "test", "label": labels, "group": [f"away {i}" for i in range(2 * n)]})
+    mixtures = tuple(Mixture(f"s{k}", "step", (f"source {k}",), k) for k in range(len(by_step)))
+    scores = np.stack([noise + shift * labels for shift in by_step])
+    steps = {k: {"n_training_samples": 100 * (k + 1), "thresholds": []} for k in range(len(by_step))}
+    found = MixtureScores(rows, mixtures, scores, np.zeros(scores.shape, dtype=bool), {}, {})
+    return compare_steps(found, steps, SweepSets((SetRole("away", None, True),), None, (0.05,), 1000, 0))
+
+
+def test_the_first_gain_is_the_step_where_the_set_first_does_better_and_losses_are_named():
+    found = swept([0.0, 0.0, 3.0, 3.0, 0.0], 60)
+    assert found["first_gain"]["away"] == {"step": 2, "losses": [4], "n_tested": 4}
+    assert [g["difference"] == 0 for g in found["gains"]] == [True, False, True, False]
+
+
+def test_three_rows_of_a_class_tell_no_gain_however_large_and_twelve_do():
+    few, enough = swept([-9.0, 9.0], 3), swept([-9.0, 9.0], 12)
+    assert few["gains"][0]["difference"] == enough["gains"][0]["difference"] == 1.0
+    assert few["gains"][0]["p"] == pytest.approx(2 * 0.5**3) and few["first_gain"]["away"]["step"] is None
+    assert enough["first_gain"]["away"]["step"] == 1
+
+
+def test_the_page_lists_steps_in_their_order(finished):
+    found = orders(RunFolder.open(finished / FOLDER))
+    assert next(iter(found)) == "run" and found["run"][:4] == list(NAMES)
 
 
 def test_the_report_has_the_accuracy_of_every_set_that_has_one(finished):

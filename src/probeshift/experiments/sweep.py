@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from probeshift.errors import StoreError, UsageError
-from probeshift.experiments.sweep_sets import SweepInputs, read_sets, without_rows
+from probeshift.experiments.sweep_sets import SweepInputs, read_sets
 from probeshift.experiments.sweep_settings import SweepSettings
 from probeshift.mixture_scores import HELD_OUT, STEP, TRAIN, MixtureScores, load_scores, save_scores
 from probeshift.mixtures import Fitting, JoinedRows, Step, fit_and_score, join_sets, mixtures_to_fit
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 # Raise it when a number of the comparison changes meaning: `finished` then finds nothing.
-PROCEDURE = 2
+PROCEDURE = 3
 
 
 def cumulative_steps(settings: SweepSettings) -> list[Step]:
@@ -66,10 +66,10 @@ def run(settings: SweepSettings, only: Sequence[int] = (), on_progress: Progress
             f"step {unknown[0]} does not exist. Steps are 0 to {len(steps) - 1}: {', '.join(s.name for s in steps)}."
         )
     inputs = read_sets(settings, on_progress)
-    sources = _describe_sources(settings, inputs)
-    if settings.remove_near_duplicates:
-        inputs = SweepInputs(without_rows(inputs.sources, _leaking(sources)), inputs.tests)
     data = _join(settings, inputs)
+    sources = _describe_sources(settings, inputs, data)
+    if settings.remove_near_duplicates:
+        data = data.without_training(_leaking(sources))
     fitting = Fitting(settings.penalty_c, settings.folds, settings.repeats, settings.seed)
     chosen, undefined = _select(data, settings, steps, only, fitting)
     scores, fits = fit_and_score(data, chosen, fitting, settings.output_dir, on_progress)
@@ -124,15 +124,16 @@ def _join(settings: SweepSettings, inputs: SweepInputs) -> JoinedRows:
     return join_sets(list(zip(inputs.sources, shares, strict=True)), inputs.tests, seed=settings.seed)
 
 
-def _describe_sources(settings: SweepSettings, inputs: SweepInputs) -> dict[str, Any]:
-    """How sets were extracted, and near-duplicates of test texts among training texts; found before anything is left out."""
+def _describe_sources(settings: SweepSettings, inputs: SweepInputs, data: JoinedRows) -> dict[str, Any]:
+    """How sets were extracted, and near-duplicates of test texts among training rows; found before anything is left out."""
     train = {t.name: t.texts for t in inputs.sources}
+    trained = {name: data.trained_places(name) for name in train}
     tests = {t.name: t.texts for t in inputs.tests}
     every = (*inputs.sources, *inputs.tests)
     return {
         "extraction": extraction_by_set({t.name: t.made_with for t in every}, {t.name: t.reference for t in every}),
         "sae_fit": {t.name: t.sae_fit for t in every if t.sae_fit},
-        "duplicates": duplicates_across(train, tests),
+        "duplicates": duplicates_across(train, tests, trained),
         "duplicates_removed": settings.remove_near_duplicates,
     }
 

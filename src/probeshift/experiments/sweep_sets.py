@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from probeshift.activations import ActivationStore
 from probeshift.datasets.near_duplicates import duplicate_groups, near_duplicates
 from probeshift.errors import UsageError
@@ -66,11 +64,3 @@ def _with_duplicate_groups(tables: Sequence[FeatureTable]) -> list[FeatureTable]
     names = iter(f"duplicates of {leader}" for leader in duplicate_groups(len(texts), pairs))
     named = {t.name: tuple(next(names) for _ in t.labels) for t in chosen}
     return [replace(t, groups=named[t.name]) if t.name in named else t for t in tables]
-
-
-def without_rows(tables: Sequence[FeatureTable], rows: dict[str, list[int]]) -> tuple[FeatureTable, ...]:
-    """The tables without the given rows of each."""
-    return tuple(
-        table.only(np.setdiff1d(np.arange(len(table.labels)), rows[table.name])) if rows.get(table.name) else table
-        for table in tables
-    )

@@ -4,7 +4,7 @@ The tokens that are pooled are those of the text: BOS, padding and the words of 
 plan at a time is kept in the cache, sparse; a killed run loses at most the one it was at.
 
     <content>-<sae>/00000.safetensors    per pool: values, columns and row starts of [sequence, feature]
-    <content>-<sae>/check.json           active features per token and unexplained variance, on the first texts
+    <content>-<sae>/check.json           active features per token and unexplained variance, on texts of all lengths
 """
 
 from __future__ import annotations
@@ -98,25 +98,33 @@ def read_sae_features(
         reader = BatchReader(
             model, job.options.layers, job.plan.sequences, job.plan.positions, job.plan.spans, ("mean",)
         )
-        check = _check(job, reader, allow_misfit)
+        check = _check(job, reader)
+        check.require(job.encoder.name, allow_misfit=allow_misfit)
         for done, shard in enumerate(missing):
             _write(job, shard, _encode(job, shard, reader))
             if on_progress:
                 on_progress(label, done + 1, len(missing))
         publish(job.folder / "check.json", json.dumps(asdict(check)))
     check = FitCheck(**json.loads((job.folder / "check.json").read_text()))
+    check.require(job.encoder.name, allow_misfit=allow_misfit)
     log.info("%s: %s", job.encoder.name, check.words())
     return SaeFeatures(_read(job, pool), tuple(job.plan.rows.n_tokens), check, job.folder.name)
 
 
-def _check(job: SaeExtraction, reader: BatchReader, allow_misfit: bool) -> FitCheck:
-    """On whole texts from the first batches, about two thousand tokens."""
+def _check(job: SaeExtraction, reader: BatchReader) -> FitCheck:
+    """On whole texts of all lengths, about two thousand tokens."""
     held: list[Tensor] = []
-    for batch in job.plan.batches:
-        reader.visit(batch.sequences, lambda _, states: held.append(states.to(torch.float32, copy=True)))
-        if sum(map(len, held)) >= CHECKED_TOKENS:
-            break
-    return check_fit(job.encoder, torch.cat(held), allow_misfit=allow_misfit)
+    for sequence in _texts_to_check(job.plan):
+        reader.visit([sequence], lambda _, states: held.append(states.to(torch.float32, copy=True)))
+    return check_fit(job.encoder, torch.cat(held))
+
+
+def _texts_to_check(plan: Plan) -> list[int]:
+    """Every n-th sequence from the longest to the shortest, so that tokens of short texts are among those looked at."""
+    longest_first = [sequence for batch in plan.batches for sequence in batch.sequences]
+    n_tokens = sum(stop - start for start, stop in plan.spans)
+    every = max(1, n_tokens // CHECKED_TOKENS)
+    return longest_first[min(every // 2, len(longest_first) - 1) :: every]
 
 
 def _encode(job: SaeExtraction, shard: int, reader: BatchReader) -> dict[int, np.ndarray]:

@@ -36,14 +36,26 @@ class FitCheck:
         """What is wrong, or None."""
         if self.stated_l0 and not self.stated_l0 / MOST_OFF <= self.l0 <= self.stated_l0 * MOST_OFF:
             return f"the number of active features is more than {MOST_OFF:g} times off"
-        return "it explains none of the variance" if self.unexplained >= 1 else None
+        return None if self.unexplained < 1 else "it explains none of the variance"
+
+    def require(self, name: str, *, allow_misfit: bool) -> None:
+        """Refuse the encoder of that name where it does not fit.
+
+        Raises:
+            UsageError: a misfit that is not allowed.
+        """
+        if self.complaint and not allow_misfit:
+            raise UsageError(
+                f"SAE `{name}` does not fit these activations: {self.complaint} ({self.words()}). Check model, layer (the "
+                "block whose output it reads) and dtype; allow_misfit: true goes on all the same."
+            )
 
 
-def check_fit(encoder: SparseEncoder, states: Tensor, *, allow_misfit: bool = False) -> FitCheck:
+def check_fit(encoder: SparseEncoder, states: Tensor) -> FitCheck:
     """Encode and reconstruct tokens [token, d_model] (no BOS, no padding) and compare.
 
     Raises:
-        UsageError: another width, or a misfit that is not allowed.
+        UsageError: another width.
     """
     if states.shape[-1] != encoder.d_model:
         raise UsageError(
@@ -56,12 +68,5 @@ def check_fit(encoder: SparseEncoder, states: Tensor, *, allow_misfit: bool = Fa
         rebuilt += encoder.decode(acts, part)
         active = active + (acts > 0).sum()
     spread = ((inputs - inputs.mean(0)) ** 2).sum()
-    found = FitCheck(
-        len(states), float(active) / len(states), encoder.l0, float(((inputs - rebuilt) ** 2).sum() / spread)
-    )
-    if found.complaint and not allow_misfit:
-        raise UsageError(
-            f"SAE `{encoder.name}` does not fit these activations: {found.complaint} ({found.words()}). Check model, layer (the "
-            "block whose output it reads) and dtype; allow_misfit: true goes on all the same."
-        )
-    return found
+    unexplained = float(((inputs - rebuilt) ** 2).sum() / spread)
+    return FitCheck(len(states), float(active) / len(states), encoder.l0, unexplained)

@@ -1,11 +1,9 @@
 """Differences between probes on the same rows: paired, so that what makes a row hard for both cancels.
 
-Sources: Efron and Tibshirani 1993 (paired bootstrap); McNemar 1947 in its exact form; Holm 1979.
+Sources: Efron and Tibshirani 1993 (paired bootstrap); McNemar 1947 in its exact form; Fisher 1935 (sign flips).
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,6 +12,7 @@ from probeshift.arrays import Groups, Labels, Scores
 from probeshift.metrics.intervals import resample_weights
 from probeshift.metrics.questions import lay_out
 from probeshift.metrics.ranking import auroc_resamples
+from probeshift.metrics.units import sign_flip_p
 
 Drawn = Float[np.ndarray, "probe resample"]
 Hits = Bool[np.ndarray, " example"]
@@ -33,19 +32,21 @@ def auroc_draws(
     return auroc_resamples(scores, labels, kept.astype(np.float32)[:, questions.group_of_row])
 
 
-def mcnemar_p(first: Hits, second: Hits) -> float:
-    """Two-sided exact p of two detectors finding the same share of the same rows; 1 where no row tells them apart."""
+def detection_p(first: Hits, second: Hits, groups: Groups | None = None) -> float:
+    """Two-sided exact p of two detectors finding the same share of the same rows; 1 where no row tells them apart.
+
+    McNemar's test; where rows share `groups`, that of whole groups changing sides (with one row each the same number).
+    """
     from scipy.stats import binomtest
 
-    gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    if groups is None:
+        gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
+        return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    by_group = np.bincount(groups, weights=second.astype(np.float64) - first)
+    changed = by_group[by_group != 0]
+    return sign_flip_p(changed) if len(changed) else 1.0
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold the chance of any false finding among all of these at the level they are compared with."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    found = np.empty_like(p)
-    found[order] = np.minimum(adjusted, 1.0)
-    return found.tolist()
+def smallest_p(n_pairs: int) -> float:
+    """The least two-sided p that independent pairs can give: that all of them change in one direction by chance."""
+    return min(1.0, 2.0 ** (1 - n_pairs))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,17 @@ class JoinedRows:
     def training(self, sources: Sequence[str]) -> np.ndarray:
         """Which rows a probe on these sources is trained on."""
         return (self.rows["set"].isin(list(sources)) & self.rows["part"].eq(TRAIN)).to_numpy()
+
+    def trained_places(self, name: str) -> list[int]:
+        """Places within a set of its rows that are trained on."""
+        return np.flatnonzero(self.rows.loc[self.rows["set"] == name, "part"].eq(TRAIN)).tolist()
+
+    def without_training(self, places: Mapping[str, Sequence[int]]) -> JoinedRows:
+        """The same rows, with those at the given places of their sets used by nobody."""
+        rows = self.rows.copy()
+        for name, of_set in places.items():
+            rows.loc[rows.index[rows["set"] == name][list(of_set)], "part"] = NEITHER
+        return replace(self, rows=rows)
 
 
 def join_sets(sources: Sequence[tuple[FeatureTable, float]], tests: Sequence[FeatureTable], *, seed: int) -> JoinedRows:

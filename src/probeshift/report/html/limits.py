@@ -29,7 +29,8 @@ def limits(run: RunFolder) -> list[str]:
 
 def _of_kind(run: RunFolder) -> Iterator[str]:
     if run.kind == "mixture":
-        yield from json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))["conclusions"]["may_not"]
+        said = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))["conclusions"]
+        yield from (*said.get("first", ()), *said["may_not"])
     if run.kind == "model":
         n = int(run.tables["closeness"]["n_concepts"].iloc[0])
         if n < _FEW_CONCEPTS:

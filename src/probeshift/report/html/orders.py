@@ -21,6 +21,8 @@ def orders(run: RunFolder) -> dict[str, list[str]]:
         "name": sorted(names),
         "run": _as_listed(run, names),
     }
+    if run.kind == "mixture":  # steps come one after the other
+        found = {"run": found.pop("run"), **found}
     leaves = _leaves(run)
     if leaves:
         known = [name for name in leaves if name in family]

@@ -60,6 +60,7 @@ def of_mixtures(run: RunFolder) -> Iterator[str]:
     found = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
     first, last = found["step_values"][0], found["step_values"][-1]
     yield from _left_out(found)
+    yield from (f"Before any claim: {sentence}" for sentence in found["conclusions"].get("first", ()))
     yield (
         f"One logistic probe; its training data began with {' + '.join(first['training_data'])} and grew by one source a step, in this "
         f"order: {', '.join(last['training_data'])}. Tried on held-out rows of each."
@@ -79,7 +80,8 @@ def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
     """The hard test, where the sweep made it."""
     left = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if left:
-        above = [row["left_out"] for row in left if row["ci"] and row["ci"][0] > _COIN]
+        bounds = {row["left_out"]: row.get("auroc_ci") or row.get("ci") for row in left}  # `ci`: of sweeps compared before
+        above = [name for name, ci in bounds.items() if ci and ci[0] > _COIN]
         yield (
             "Trained on all sources but one and tried on that one, on rows about things that no training row is about, the probe is "
             f"above guessing on {len(above)} of {len(left)} sources{_named(above)}."

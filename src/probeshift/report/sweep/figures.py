@@ -20,19 +20,18 @@ def auroc_table(found: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame([
         {"step": step["step"], "name": step["name"], "n_training_samples": step["n_training_samples"], "set": name,
          "auroc": v["auroc"], "ci_low": (v.get("auroc_ci") or [None])[0], "ci_high": (v.get("auroc_ci") or [None, None])[1],
-         "n": v["n_samples"], "n_positive": v["af_samples"], "source_trained_on": v["source_trained_on"], "reason": v.get("auroc_reason")}
+         "n": v["n_samples"], "n_positive": v["af_samples"], "source_trained_on": v["source_trained_on"], "reason": v.get("auroc_reason"),
+         "ci_kind": v.get("auroc_ci_kind")}
         for step in found["step_values"] for name, v in step["evaluation"].items()
     ])  # fmt: skip
 
 
 def gap_table(found: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per step and shifted set, and one per step for their mean."""
+    """One row per step and shifted set, and one per step for their mean where it is one of several."""
     rows = []
     for gap in found["gaps"]:
-        for name, v in {
-            **gap["sets"],
-            f"mean of {gap['n_defined']}": {"gap": gap["mean"], "ci": gap.get("ci"), "reason": gap.get("reason")},
-        }.items():
+        mean = {"gap": gap["mean"], "ci": gap.get("ci"), "reason": gap.get("reason"), "source_trained_on": None}
+        for name, v in {**gap["sets"], **({f"mean of {gap['n_defined']}": mean} if gap["n_defined"] != 1 else {})}.items():
             low, high = v.get("ci") or (None, None)
             rows.append(
                 {
@@ -42,6 +41,7 @@ def gap_table(found: Mapping[str, Any]) -> pd.DataFrame:
                     "ci_low": low,
                     "ci_high": high,
                     "reason": v.get("reason"),
+                    "source_trained_on": v["source_trained_on"],
                 }
             )
     return pd.DataFrame(rows)
@@ -77,7 +77,9 @@ def auroc_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     axes.axhline(0.5, color=GREY, linestyle=(0, (1, 2)), linewidth=1, label="chance")
     axes.set_ylabel("AUROC")
     axes.set_ylim(min(0.4, float(defined["ci_low"].fillna(defined["auroc"]).min()) - 0.03) if len(defined) else 0, 1.02)
-    notes = ["hollow: rows of the same source are in training"] if defined["source_trained_on"].any() else []
+    notes = _hollow_note(defined)
+    if defined["ci_kind"].str.startswith("degenerate").any():
+        notes.append("AUROC of exactly 1 or 0: exact bounds, wider than the resampled bars of nearly the same value")
     missing = table[table["auroc"].isna()].drop_duplicates("set")
     why = {r.set: r.reason.replace("single_class:", "all ").replace("_", " ") for r in missing.itertuples()}
     notes += ["no AUROC: " + ", ".join(f"{name} ({reason})" for name, reason in why.items())] if why else []
@@ -92,12 +94,14 @@ def gap_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     figure, axes = _canvas()
     defined = table[table["gap"].notna()]
     for number, (name, part) in enumerate(defined.groupby("set", sort=False)):
-        _line(axes, part, "gap", number, defined["set"].nunique(), str(name), styles=_styles(found))
+        hollow = part["source_trained_on"].eq(True).to_numpy()
+        _line(axes, part, "gap", number, defined["set"].nunique(), str(name), styles=_styles(found), hollow=hollow)
     axes.axhline(0, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
     axes.set_ylabel("AUROC difference")
     last = found["gaps"][-1]
     title = f"Generalisation gap: AUROC on {home} less AUROC on shifted sets"
-    _finish(figure, axes, found, title, [f"{last['n_defined']} of {last['n_sets']} shifted sets have an AUROC"])
+    notes = [f"{last['n_defined']} of {last['n_sets']} shifted sets have an AUROC", *_hollow_note(defined)]
+    _finish(figure, axes, found, title, notes)
     return figure, table
 
 
@@ -113,6 +117,11 @@ def gain_figure(found: Mapping[str, Any]) -> tuple[Figure, pd.DataFrame]:
     title = "AUROC gained per 1,000 added training rows"
     _finish(figure, axes, found, title, ["each step against the one before, on the same rows"])
     return figure, table
+
+
+def _hollow_note(defined: pd.DataFrame) -> list[str]:
+    trained = defined["source_trained_on"].eq(True).any()
+    return ["hollow: rows of the same source are in training"] if trained else []
 
 
 def _canvas() -> tuple[Figure, Any]:

@@ -20,10 +20,10 @@ def flat_tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 def _left_out(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for row in found["leave_one_out"]:
-        low, high = row.get("ci") or (None, None)
+        low, high = row.get("auroc_ci") or (None, None)
         yield {
             "left_out": row["left_out"], "n": row.get("n"), "n_positive": row.get("n_positive"), "n_shared": row.get("n_shared"),
-            "auroc": row["auroc"], "ci_low": low, "ci_high": high, "reason": row.get("reason"),
+            "auroc": row["auroc"], "ci_low": low, "ci_high": high, "ci_kind": row.get("auroc_ci_kind"), "reason": row.get("auroc_reason"),
         }  # fmt: skip
 
 
@@ -60,4 +60,7 @@ def _training(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _copies(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for row in found["duplicates"]:
-        yield {"source": row["source"], "test": row["test"], "training_rows_with_a_near_copy": row["n_train_rows"]}
+        yield {
+            "source": row["source"], "test": row["test"], "training_rows_with_a_near_copy": row["n_train_rows"],
+            "left_out": found["duplicates_removed"],
+        }  # fmt: skip

@@ -16,7 +16,7 @@ from probeshift.report.sweep.tables import brief_tables, sweep_tables
 from probeshift.report.tables import Pages, Table
 
 # Raise it when a figure is drawn differently: those of earlier runs are then drawn again.
-DRAWING = 2
+DRAWING = 3
 _FIGURES = {"auroc_by_step": auroc_figure, "gap_by_step": gap_figure, "gain_per_row": gain_figure}
 
 
@@ -27,6 +27,7 @@ def draw_sweep(found: Mapping[str, Any], folder: Path, *, brief: bool = False) -
     """
     conclusions = found["conclusions"]
     notes = [
+        *(["Before any claim:", *_listed(conclusions["first"])] if conclusions["first"] else []),
         "It may be concluded:",
         *_listed(conclusions["may"]),
         "It may not be concluded:",
@@ -56,6 +57,8 @@ def write_report(found: Mapping[str, Any], path: Path) -> Path:
     parts = [_underlined(found["title"], "=")]
     parts += [_as_text(table) for table in sweep_tables(found)]
     conclusions = found["conclusions"]
+    if conclusions["first"]:
+        parts.append("\n".join([_underlined("Before any claim", "-"), *_listed(conclusions["first"])]))
     parts.append("\n".join([_underlined("What may be concluded", "-"), *_listed(conclusions["may"])]))
     parts.append("\n".join([_underlined("What may not be concluded", "-"), *_listed(conclusions["may_not"])]))
     publish(path, "\n\n".join(parts) + "\n")

@@ -8,6 +8,7 @@ from typing import Any
 from probeshift.report.tables import Table
 
 _NONE = "–"
+_EXACT = "†"
 
 
 def sweep_tables(found: Mapping[str, Any]) -> Iterator[Table]:
@@ -54,7 +55,7 @@ def _sources_table(found: Mapping[str, Any]) -> Table:
     ]  # fmt: skip
     columns = (
         "set", "rows: train + held out", "active features", "share", "mean size", "largest", "over 3x from first",
-        "extraction on record", "near-copies in training",
+        "extraction on record", f"near-copies {'left out of' if found['duplicates_removed'] else 'in'} training",
     )  # fmt: skip
     return "Before any probe: are the sets extracted alike, and apart?", columns, rows
 
@@ -109,11 +110,10 @@ def _by_set(found: Mapping[str, Any], cell: Any) -> Table:
 def _auroc_table(found: Mapping[str, Any]) -> Table:
     def cell(v: Mapping[str, Any]) -> str:
         mark = " *" if v["source_trained_on"] else ""
-        return (
-            _why(v["auroc_reason"]) if v["auroc"] is None else f"{v['auroc']:.3f} {_interval(v['auroc_ci'])}"
-        ) + mark
+        return _estimate(v, "auroc") + mark
 
-    return ("AUROC with 95 % intervals (* rows of the same source are in training)", *_by_set(found, cell)[1:])
+    title, (_, columns, rows) = "AUROC with 95 % intervals (* rows of the same source are in training)", _by_set(found, cell)
+    return title + _exact_note(rows), columns, rows
 
 
 def _accuracy_table(found: Mapping[str, Any]) -> Table:
@@ -140,7 +140,8 @@ def _one_class_table(found: Mapping[str, Any]) -> Table:
         for step in found["step_values"]
     ]
     columns = ("set", "step", "probabilities: 5 %, median, 95 %", "cross-set AUROC", "of")
-    return "Sets of one class: their scores, and a comparison across sets that measures style too", columns, rows
+    title = "Sets of one class: their scores, and a comparison across sets that measures style too"
+    return title + _exact_note(rows), columns, rows
 
 
 def _one_class(values: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -149,9 +150,7 @@ def _one_class(values: Mapping[str, Any]) -> tuple[str, str, str]:
     if not crossed:
         return shown, _NONE, _NONE
     of = f"{crossed['of']} (n = {crossed['n']:,}) against {crossed['against']} ({crossed['n_against']:,})"
-    if crossed["value"] is None:
-        return shown, _why(crossed["value_reason"]), of
-    return shown, f"{crossed['value']:.3f} {_interval(crossed['value_ci'])}", of
+    return shown, _estimate(crossed, "value"), of
 
 
 def _detection_table(found: Mapping[str, Any], number: int) -> Table:
@@ -198,16 +197,23 @@ def _gains_table(found: Mapping[str, Any]) -> Table:
 
 
 def _gap_table(found: Mapping[str, Any]) -> Table:
+    names = [n for n in found["gaps"][-1]["sets"] if any(g["sets"].get(n, {}).get("gap") is not None for g in found["gaps"])]
     rows = [
         (str(g["step"]), g["in_distribution"] or _NONE, _change(g["mean"], g.get("ci")),
-         f"{g['n_defined']} of {g['n_sets']}", f"{g['worst']} {g['sets'][g['worst']]['gap']:+.3f}" if g.get("worst") else _NONE)
+         f"{g['n_defined']} of {g['n_sets']}", g.get("worst") or _NONE, *(_gap(g["sets"].get(name)) for name in names))
         for g in found["gaps"]
     ]  # fmt: skip
     return (
-        "Gap: AUROC in distribution less AUROC on shifted sets",
-        ("step", "in distribution", "mean gap", "sets defined", "worst"),
+        "Gap: AUROC in distribution less AUROC on shifted sets (* rows of the same source are in training: no longer unseen)",
+        ("step", "in distribution", "mean gap", "sets defined", "worst", *names),
         rows,
     )
+
+
+def _gap(of_set: Mapping[str, Any] | None) -> str:
+    if of_set is None or of_set["gap"] is None:
+        return _NONE
+    return _change(of_set["gap"], of_set["ci"]) + " *" * of_set["source_trained_on"]
 
 
 def _size_table(found: Mapping[str, Any]) -> Table:
@@ -229,12 +235,13 @@ def _size_table(found: Mapping[str, Any]) -> Table:
 def _left_out_table(found: Mapping[str, Any]) -> Table:
     rows = [
         (r["left_out"], f"{r.get('n_positive', 0):,} / {r.get('n', 0):,}", f"{r.get('n_shared', 0):,}",
-         _why(r["reason"]) if r["auroc"] is None else f"{r['auroc']:.3f} {_interval(r['ci'])}",
+         _estimate(r, "auroc"),
          "; ".join(f"{d['target_fpr']:.0%}: {_with_cost(d)}" for d in r.get("detection", ())))
         for r in found["leave_one_out"]
     ]  # fmt: skip
+    title = "Trained on all sources but one, tested on that one (not on rows about what training rows are about)"
     return (
-        "Trained on all sources but one, tested on that one (not on rows about what training rows are about)",
+        title + _exact_note(rows),
         ("left out", "positive / n", "shared, not tested", "AUROC", "detected"),
         rows,
     )
@@ -270,6 +277,20 @@ def _shown(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return _NONE if value is None else f"{value:+.3f}"
+
+
+def _estimate(found: Mapping[str, Any], name: str) -> str:
+    """A value with its interval, marked where that is an exact bound; the reason where it is undefined."""
+    if found[name] is None:
+        return _why(found[f"{name}_reason"])
+    exact = str(found[f"{name}_ci_kind"]).startswith("degenerate")
+    return f"{found[name]:.3f} {_interval(found[f'{name}_ci'])}{_EXACT * exact}"
+
+
+def _exact_note(cells: Any) -> str:
+    """What the mark of exact bounds means, where a table has one."""
+    note = f"; {_EXACT} all resamples are equal: an exact bound, wider than resampled ones of nearly the same value"
+    return note if _EXACT in str(cells) else ""
 
 
 def _interval(ci: Any) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from probeshift.metrics.differences import holm, mcnemar_p
+from probeshift.metrics.differences import detection_p, smallest_p
 from probeshift.metrics.intervals import row_weights
+from probeshift.metrics.units import holm
 from probeshift.mixture_scores import MixtureScores
 from probeshift.summaries.paired import bootstrap_p
 from probeshift.summaries.sweep.controls import leave_one_out, marginal, size_matched
@@ -44,13 +45,13 @@ def _gap(found: MixtureScores, step: int, sets: SweepSets, draws: Mapping[str, S
     gaps: dict[str, Any] = {}
     drawn = []
     for name in shifted:
-        away = draws[name]
+        away, trained = draws[name], {"source_trained_on": name in found.mixtures[index].sources}
         if away is None or np.isnan(away.values[index]):
-            gaps[name] = {"gap": None, "reason": "single_class" if away is None else "rows_trained_on"}
+            gaps[name] = {"gap": None, "reason": "single_class" if away is None else "rows_trained_on", **trained}
             continue
         n = min(at_home.drawn.shape[1], away.drawn.shape[1])
         drawn.append(at_home.drawn[index, :n] - away.drawn[index, :n])
-        gaps[name] = {"gap": float(at_home.values[index] - away.values[index]), "ci": bounds(drawn[-1])}
+        gaps[name] = {"gap": float(at_home.values[index] - away.values[index]), "ci": bounds(drawn[-1]), **trained}
     return {**about, "sets": gaps, **_mean_gap(gaps, drawn)}
 
 
@@ -96,7 +97,8 @@ def _auroc_gain(found: MixtureScores, before: int, after: int, draws: SetDraws) 
     drawn = draws.drawn[new] - draws.drawn[old]
     found_bounds = bounds(drawn)
     reason = None if found_bounds else "resamples_all_equal"
-    return {"measure": "auroc", "difference": difference, "ci": found_bounds, "p": bootstrap_p(drawn), "reason": reason}
+    p = max(bootstrap_p(drawn), smallest_p(draws.n_pairs))
+    return {"measure": "auroc", "difference": difference, "ci": found_bounds, "p": p, "reason": reason}
 
 
 def _detection_gain(found, steps, before: int, after: int, role: SetRole, sets: SweepSets) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def _detection_gain(found, steps, before: int, after: int, role: SetRole, sets: 
     drawn = weights @ difference / weights.sum(axis=1)
     return {
         "measure": f"{name} at {at[0]['target_fpr']:.0%} FPR", "difference": float(difference.mean()), "ci": bounds(drawn),
-        "p": mcnemar_p(*hits) if groups is None else bootstrap_p(drawn), "reason": None if bounds(drawn) else "resamples_all_equal",
+        "p": detection_p(hits[0], hits[1], groups), "reason": None if bounds(drawn) else "resamples_all_equal",
     }  # fmt: skip
 
 

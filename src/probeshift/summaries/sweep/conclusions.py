@@ -13,9 +13,9 @@ STRONG_ASSOCIATION = 0.3  # Cramér's V from which a source is said to give its 
 
 
 def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Sentences under `may` and `may_not`; `found` is the whole comparison."""
+    """Sentences under `first` (what stands before any claim), `may` and `may_not`; `found` is the whole comparison."""
     may_not = [
-        *_parity(found),
+        *_not_on_record(found),
         *_leaks(found),
         *_association(found),
         *_one_class(found),
@@ -26,7 +26,8 @@ def conclude(found: Mapping[str, Any]) -> dict[str, list[str]]:
         *_means(found),
     ]
     return {
-        "may": [*_gains(found), *_more_sources(found), *_left_out(found), *_sources(found)],
+        "first": [*_parity(found)],
+        "may": [*_left_out_copies(found), *_gains(found), *_more_sources(found), *_left_out(found), *_sources(found)],
         "may_not": [*may_not, *_always(found)],
     }
 
@@ -70,7 +71,7 @@ def _at_equal_size(row: Mapping[str, Any]) -> str:
 def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
     defined = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if defined:
-        parts = ", ".join(f"{r['left_out']} {r['auroc']:.3f} {_interval(r['ci'])} (n = {r['n']})" for r in defined)
+        parts = ", ".join(f"{r['left_out']} {r['auroc']:.3f} {_interval(r['auroc_ci'])} (n = {r['n']})" for r in defined)
         shared = any(r["n_shared"] for r in defined)
         without = " (on its rows about what no training row is about)" if shared else ""
         yield f"On a source that no training row came from{without}, a probe trained on all others has AUROC: {parts}."
@@ -87,23 +88,30 @@ def _sources(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _parity(found: Mapping[str, Any]) -> Iterator[str]:
     first = found["activity"][0]["set"]
+    recorded_alike = {row["set"] for row in found["extraction"] if row["same"]}
     for row in found["extraction"]:
         if row["same"] is False:
             differs = [f"{key} ({one} and {other})" for key, (one, other) in row["differs"].items()]
             differs += ["the features of the reference prompts"] if (row["reference_off"] or 0) > REFERENCE_OFF else []
             yield (
-                f"Anything about {row['set']}: it was not extracted as {first} was. They differ in {', '.join(differs)}. "
-                "Extract both alike first."
+                f"{row['set']} was not extracted as {first} was: they differ in {', '.join(differs)}. Nothing about it can be told "
+                "from that; extract both alike first."
             )
     for row in found["activity"]:
         if row["mismatch"]:
             ratios = ", ".join(
                 f"{what.replace('_', ' ')} {row['ratio_to_first'][what]:.2g} x" for what in row["mismatch"]
             )
-            yield (
-                f"That results on {row['set']} show a distribution shift: its features are not at the level of {first} ({ratios}). "
-                "Extract both the same way first."
+            alike = (
+                "Both are on record as extracted alike: then their texts differ in more than the behaviour."
+                if row["set"] in recorded_alike
+                else "Until it is known that both were extracted alike, no result on it shows a distribution shift."
             )
+            yield f"The features of {row['set']} are not at the level of {first} ({ratios}). {alike}"
+
+
+def _not_on_record(found: Mapping[str, Any]) -> Iterator[str]:
+    first = found["activity"][0]["set"]
     unknown = [row["set"] for row in found["extraction"] if row["same"] is None and row["set"] != first]
     if unknown:
         yield (
@@ -116,16 +124,21 @@ def _leaks(found: Mapping[str, Any]) -> Iterator[str]:
     unknown = sorted({row["test"] for row in found["duplicates"] if row["n_train_rows"] is None})
     if unknown:
         yield f"That {', '.join(unknown)} is free of copies of training rows: texts are not known. Give `texts:` in the config."
-    for row in found["duplicates"]:
+    for row in found["duplicates"] if not found["duplicates_removed"] else ():
         if row["n_train_rows"]:
-            what = (
-                "were left out"
-                if found["duplicates_removed"]
-                else "are in training; remove_near_duplicates: true leaves them out"
-            )
             yield (
-                f"That {row['test']} was never seen: {row['n_train_rows']} rows of {row['source']} nearly repeat "
-                f"{row['n_test_rows']} of its texts (up to {row['most_similar']:.0%} of word trigrams) and {what}."
+                f"That {row['test']} was never seen: {row['n_train_rows']} training rows of {row['source']} nearly repeat "
+                f"{row['n_test_rows']} of its texts (up to {row['most_similar']:.0%} of word trigrams). "
+                "remove_near_duplicates: true leaves them out."
+            )
+
+
+def _left_out_copies(found: Mapping[str, Any]) -> Iterator[str]:
+    for row in found["duplicates"] if found["duplicates_removed"] else ():
+        if row["n_train_rows"]:
+            yield (
+                f"{row['n_train_rows']} rows of {row['source']} that nearly repeat {row['n_test_rows']} texts of {row['test']} (up to "
+                f"{row['most_similar']:.0%} of word trigrams) are left out of training; paraphrases are not found this way."
             )
 
 
@@ -160,7 +173,7 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     last = found["step_values"][-1]
     for at in last["thresholds"]:
         if at["reason"]:
-            yield f"Detections at {at['target_fpr']:.0%} false positives: {last['control']} has too few negatives ({at['fpr']['n']})."
+            yield f"Detections at {at['target_fpr']:.0%} false positives: {last['control']} are too few ({at['fpr']['n']})."
 
 
 def _resolution(found: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from probeshift.metrics.measurement import measure
 from probeshift.metrics.operating_points import frozen_threshold
 from probeshift.mixture_scores import SIZE_MATCHED, MixtureScores
 from probeshift.summaries.sweep.draws import SetDraws, bounds, number
-from probeshift.summaries.sweep.evaluating import SweepSets, control_negatives, detection
+from probeshift.summaries.sweep.evaluating import SweepSets, control_negatives, detection, measured
 
 CHANCE = 0.5  # the value of no mixture at all
 
@@ -51,25 +51,23 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
         others = [s for s in sources if s != source]
         index = found.trained_on(others)
         if index is None:
-            rows.append({"left_out": source, "auroc": None, "reason": "the_others_were_not_fitted"})
+            rows.append({"left_out": source, "auroc": None, "auroc_reason": "the_others_were_not_fitted"})
             continue
         of = found.where(source) & ~found.shares_group(index)
         n_shared = int(found.where(source).sum() - of.sum())
         if not of.any():
             rows.append(
-                {"left_out": source, "auroc": None, "reason": "all_its_groups_are_in_training", "n_shared": n_shared}
+                {"left_out": source, "auroc": None, "auroc_reason": "all_its_groups_are_in_training", "n_shared": n_shared}
             )
             continue
         scores, labels = found.scores[index], found.labels
         auroc = measure(
             scores[None, of], labels[of], found.groups(of), n_resamples=sets.n_resamples, seed=sets.seed
         ).auroc
-        reason = auroc.reason[0]
-        value: dict[str, Any] = {"auroc": None, "reason": reason} if reason else {
-            "auroc": float(auroc.value[0]), "ci": [float(auroc.low[0]), float(auroc.high[0])],
-        }  # fmt: skip
-        rows.append({"left_out": source, "n": int(of.sum()), "n_positive": int(labels[of].sum()), "n_shared": n_shared, **value,
-                     "detection": _left_out_detection(found, index, of, sets)})  # fmt: skip
+        rows.append({
+            "left_out": source, "n": int(of.sum()), "n_positive": int(labels[of].sum()), "n_shared": n_shared,
+            **measured("auroc", auroc), "detection": _left_out_detection(found, index, of, sets),
+        })  # fmt: skip
     return rows
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from probeshift.metrics.differences import auroc_draws
-from probeshift.metrics.intervals import TAIL
+from probeshift.metrics.intervals import TAIL, independent_pairs
+from probeshift.metrics.questions import lay_out
 from probeshift.metrics.ranking import auroc
 from probeshift.mixture_scores import MixtureScores
 from probeshift.summaries.sweep.evaluating import SetRole, SweepSets
@@ -16,10 +17,14 @@ from probeshift.summaries.sweep.evaluating import SetRole, SweepSets
 
 @dataclass(frozen=True)
 class SetDraws:
-    """AUROC of each mixture on one set (NaN where its own training rows are among the set's) and in each resample of its rows."""
+    """AUROC of each mixture on one set (NaN where its own training rows are among the set's) and in each resample of its rows.
+
+    `n_pairs` is how many pairs of a positive and a negative row share no group: what bounds the p of few rows.
+    """
 
     values: np.ndarray
     drawn: np.ndarray
+    n_pairs: int
 
     @classmethod
     def of(cls, found: MixtureScores, role: SetRole, sets: SweepSets) -> SetDraws | None:
@@ -30,11 +35,12 @@ class SetDraws:
             return None
         scores = found.scores[:, rows]
         seed = int(np.random.SeedSequence([sets.seed, zlib.crc32(role.name.encode())]).generate_state(1)[0])
-        drawn = auroc_draws(scores, labels, found.groups(rows), n_resamples=sets.n_resamples, seed=seed)
+        groups = found.groups(rows)
+        drawn = auroc_draws(scores, labels, groups, n_resamples=sets.n_resamples, seed=seed)
         values = auroc(scores, labels)
         trained = (found.members & rows).any(axis=1)
         values[trained], drawn[trained] = np.nan, np.nan
-        return cls(values, drawn)
+        return cls(values, drawn, independent_pairs(lay_out(labels, groups)))
 
 
 def bounds(drawn: np.ndarray) -> list[float] | None:

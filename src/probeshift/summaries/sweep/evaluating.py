@@ -107,11 +107,11 @@ def _evaluate(
     if (rows & found.members[index]).any():
         return {"auroc": None, "auroc_reason": TRAINED_ON, "accuracy": None, "accuracy_reason": TRAINED_ON, **about}
     groups = found.groups(rows)
-    measured = measure(scores[None], labels, groups, n_resamples=sets.n_resamples, seed=sets.seed)
+    found_here = measure(scores[None], labels, groups, n_resamples=sets.n_resamples, seed=sets.seed)
     chances = 1 / (1 + np.exp(-scores))
     return {
-        **_measured("auroc", measured.auroc),
-        **_measured("accuracy", measured.accuracy_row),
+        **measured("auroc", found_here.auroc),
+        **measured("accuracy", found_here.accuracy_row),
         **about,
         "detection": [detection(scores, labels, groups, t, sets, role.name == sets.control) for t in thresholds],
         "recall_at_fpr": [_recall(scores, labels, groups, target, sets) for target in sets.targets],
@@ -129,7 +129,8 @@ def _length_only(n_tokens: np.ndarray, labels: np.ndarray) -> float | None:
     return float(auroc(n_tokens[None], labels)[0])
 
 
-def _measured(name: str, metric: Measure) -> dict[str, Any]:
+def measured(name: str, metric: Measure) -> dict[str, Any]:
+    """The first probe's value, interval and how that was made, in the fields of a step file; None with a reason."""
     reason = metric.reason[0]
     if reason:
         return {name: None, f"{name}_ci": None, f"{name}_reason": reason}
@@ -193,7 +194,7 @@ def _cross_set(found: MixtureScores, index: int, rows: np.ndarray, sets: SweepSe
     joined = measure(scores, labels, groups, n_resamples=sets.n_resamples, seed=sets.seed).auroc
     of, against = ("positives", "negatives") if own[0] else ("negatives", "positives")
     return {
-        **_measured("value", joined),
+        **measured("value", joined),
         "n": len(own),
         "of": of,
         "n_against": int(others.sum()),

@@ -27,9 +27,9 @@ def _rows(
         "in_distribution": not found["shifted"], "train_family": "mixture", "test_family": "mixture", "limited": False,
     }  # fmt: skip
     plain = {"n": found["n_samples"], "n_kind": "rows", "threshold_source": "training data"}
-    for metric, chance in (("auroc", 0.5), ("accuracy", None)):
+    for metric, name, chance in (("auroc", "auroc", 0.5), ("accuracy", "accuracy_row", None)):
         low, high = found.get(f"{metric}_ci") or (None, None)
-        yield {**shared, **plain, "metric": metric, "value": found[metric], "ci_low": low, "ci_high": high, "chance": chance,
+        yield {**shared, **plain, "metric": name, "value": found[metric], "ci_low": low, "ci_high": high, "chance": chance,
                "ci_kind": found.get(f"{metric}_ci_kind"), "reason": found.get(f"{metric}_reason")}  # fmt: skip
     for at in found.get("detection", ()):
         rate = at["detected"] or {}

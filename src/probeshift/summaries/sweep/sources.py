@@ -86,12 +86,14 @@ def _reference_off(own: Any, first: Any) -> float | None:
 def duplicates_across(
     train: Mapping[str, Sequence[str] | None],
     tests: Mapping[str, Sequence[str] | None],
+    trained: Mapping[str, Sequence[int]],
     *,
     threshold: float = THRESHOLD,
 ) -> list[dict[str, Any]]:
     """Per pair of a source and a test set: how many training rows nearly repeat a test text, and which ones.
 
-    Sets whose texts are not known are listed with the reason; nothing is said about them.
+    `train` holds all texts of the sources, `trained` the places of those that are trained on. Sets whose texts are not known are
+    listed with the reason; nothing is said about them.
     """
     found = []
     sketches, test_sketches = _sketched(train), _sketched(tests)
@@ -101,7 +103,8 @@ def duplicates_across(
             if texts is None or others is None:
                 found.append({**about, "n_train_rows": None, "reason": "texts_not_known"})
                 continue
-            pairs = near_duplicates(texts, others, threshold=threshold)
+            used = set(trained[source])
+            pairs = [pair for pair in near_duplicates(texts, others, threshold=threshold) if pair.first in used]
             rows = sorted({p.first for p in pairs})
             worst = pairs[0].similarity if pairs else None
             found.append({**about, "n_train_rows": len(rows), "n_test_rows": len({p.second for p in pairs}),
