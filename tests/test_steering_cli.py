@@ -11,7 +11,7 @@ from test_steering_vectors import ROWS
 from typer.testing import CliRunner
 
 from probeshift.cli import app
-from probeshift.errors import UsageError
+from probeshift.errors import StoreError, UsageError
 from probeshift.models import load_model
 from probeshift.report.html import write_report
 from probeshift.results import ProbeCard, ProbeFile, save_probes
@@ -91,6 +91,10 @@ def test_a_saved_probe_steers_after_its_unit_was_measured_on_its_dataset(vector_
         (["--strength", "1", "--positions", "promt"], "Nearest: `prompt`"),
         (["--strength", "1", "--unit", "-2"], "--unit must be above 0"),
         (["--strength", "1", "--layer", "9"], "is of layer 9"),
+        (["--strength", "nan"], "takes numbers"),
+        (["--strength", "1", "--measure-on", "nowhere.txt"], "there is no file nowhere.txt"),
+        (["--strength", "1", "--measure-on", __file__], "has its unit already"),
+        (["--strength", "1", "--no-chat", "--system", "Be brief."], "no place for a system message"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(vector_file, words, message):
@@ -102,6 +106,17 @@ def test_what_cannot_be_is_told_in_one_sentence(vector_file, words, message):
 def test_a_missing_file_is_told_before_the_model_is_loaded(tmp_path):
     result = call("--vector", tmp_path / "none.safetensors", "--prompt", "a", "--strength", "1")
     assert "there is no file" in str(result.exception)
+
+
+def test_a_folder_that_is_a_file_is_told(vector_file):
+    result = call("--vector", vector_file, "--prompt", "a", "--strength", "1", "--output", vector_file)
+    assert isinstance(result.exception, StoreError) and "cannot write" in str(result.exception)
+
+
+def test_a_vector_applied_after_another_block_says_where_it_was_made(vector_file):
+    words = ["--vector", vector_file, "--prompt", "a", "--strength", "1"]
+    assert "made after block 1" in call(*words, "--layer", "2").stderr
+    assert "made after block" not in call(*words, "--layer", "1").stderr
 
 
 def test_another_models_vector_is_steered_with_and_said_so(vector_file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,7 +92,7 @@ def steer(
     """
     strengths = _strengths([*strength, *(more or [])])
     prompts = list(dict.fromkeys(prompt))
-    _check_before_loading(model, vector, operator, unit, output)
+    _check_before_loading(model, vector, operator, unit, measure_on, output)
     from probeshift.models import describe, load_model
     from probeshift.provenance import cache_root
     from probeshift.steering.comparison import compare_strengths, save_comparison
@@ -128,7 +129,9 @@ def steer(
         offer_page(output)
 
 
-def _check_before_loading(model: str, vector: Path, operator: str, unit: float | None, output: Path | None) -> None:
+def _check_before_loading(
+    model: str, vector: Path, operator: str, unit: float | None, measure_on: Path | None, output: Path | None
+) -> None:
     """Refuse what cannot be, before a model is loaded."""
     from probeshift.models.names import resolve
     from probeshift.steering.comparison import refuse_other_run
@@ -140,16 +143,21 @@ def _check_before_loading(model: str, vector: Path, operator: str, unit: float |
     if not vector.is_file():
         raise UsageError(f"there is no file {vector}. Give --vector a file of steering vectors or a saved probe.")
     require_known("operator", operator, OPERATORS)
+    if measure_on is not None and not measure_on.is_file():
+        raise UsageError(f"there is no file {measure_on}. Give --measure-on a file of texts, one a line.")
     if output is not None:
         refuse_other_run(output)
 
 
 def _strengths(words: list[str]) -> list[float]:
-    """Numbers, from words that may hold several."""
+    """Numbers, each once, from words that may hold several."""
     try:
-        return list(dict.fromkeys(float(part) for word in words for part in word.replace(",", " ").split()))
+        found = list(dict.fromkeys(float(part) for word in words for part in word.replace(",", " ").split()))
     except ValueError:
-        raise UsageError(f"--strength takes numbers such as 0.5 1 2, got `{' '.join(words)}`.") from None
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"--strength takes numbers such as 0.5 1 2, got `{' '.join(words)}`.")
+    return found
 
 
 def _read_vector(path: Path, concept: str | None, layer: int | None) -> SteeringVector:
@@ -161,7 +169,10 @@ def _read_vector(path: Path, concept: str | None, layer: int | None) -> Steering
     if path.with_suffix(".json").is_file() and path.parent.parent.name == "probes":
         return saved_probe_vector(path, layer)
     found = find_vector(load_vectors(path), concept)
-    return found if layer is None else replace(found, card=replace(found.card, layer=layer))
+    if layer is None or layer == found.layer:
+        return found
+    say(f"note: this vector was made after block {found.layer}, its unit too, and is applied after block {layer}.")
+    return replace(found, card=replace(found.card, layer=layer))
 
 
 def _scaled(
@@ -179,6 +190,10 @@ def _scaled(
     if unit is not None:
         return vector.measured(unit, 0)
     if vector.card.max_activation is not None:
+        if measure_on is not None:
+            raise UsageError(
+                f"vector `{vector.concept}` has its unit already, and --measure-on is for probes. Leave it out."
+            )
         return vector
     train = (vector.card.details or {}).get("train")
     if measure_on is None and train is None:
