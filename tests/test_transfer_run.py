@@ -1,6 +1,7 @@
 """`probeshift transfer` end to end on tiny random models: its files, its controls, its choices, and that it goes on."""
 
 import json
+import shutil
 from functools import cache
 
 import numpy as np
@@ -226,6 +227,29 @@ def test_recovery_is_the_ratio_of_sums_of_what_was_planted(tmp_path):
     assert found.loc["linear", "p_none_holm"] == pytest.approx(4 / 64)
     assert np.isnan(found.loc["random", "p_none_holm"])
     assert found.loc["linear", "keeps_share"] is False or not found.loc["linear", "keeps_share"]
+
+
+@pytest.mark.parametrize("reached", [(), ("c0",)])
+def test_concepts_whose_native_vector_has_no_strength_of_equal_side_effect_stop_no_table(tmp_path, reached):
+    rows = [planted(0.0, name, "test", f"c{n}", None) for name in ("none", "prompted") for n in range(6)]
+    rows += [planted(0.4, "linear", "equal side effect", f"c{n}") for n in range(6)]
+    rows += [planted(0.8, NATIVE, "equal side effect", concept) for concept in reached]
+    settings = TransferSettings.model_validate(transfer_study.values(tmp_path))
+    found = analysis.score_table(pd.DataFrame(rows), "equal side effect", settings).set_index("condition")
+    assert found.loc["linear", "score"] == pytest.approx(0.4)
+    assert np.isnan(found.loc["linear", "recovery"])
+    assert found.loc["linear", "recovery_reason"] == ("too_few_units" if reached else "no_native_texts")
+    assert found["left_out"].unique().tolist() == ["c1, c2, c3, c4, c5" if reached else ""]
+
+
+def test_a_study_run_again_without_texts_shows_none_of_the_earlier_ones(study, folder, tmp_path, run):
+    out = tmp_path / "out"
+    shutil.copytree(folder, out)
+    evaluate.run(opened(out, generation=None))
+    code, said, err = run("transfer", "report", "--output-dir", out)
+    assert code == 0, err
+    assert "equal side effect" not in said and "native vectors:" not in said
+    assert not (out / "evaluation/texts.parquet").exists() and list((out / "evaluation/generations").iterdir())
 
 
 def test_identity_between_two_widths_is_named_in_the_table_and_refused_when_asked_for(tmp_path, run):

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def publish(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         settle(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file in the place of a folder has nothing in it
+            temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 

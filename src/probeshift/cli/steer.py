@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probeshift.cli.console import print_json, progress, say
+from probeshift.cli.console import offer_page, print_json, progress, say
 from probeshift.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ Unit = Annotated[
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 OwnCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run the code that comes with the model.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Keep texts and tables in this folder, for `probeshift report`.",
+        show_default="the cache",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -73,6 +83,7 @@ def steer(
     dtype: Dtype = "auto",
     device: Device = "auto",
     trust_remote_code: OwnCode = False,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Write with and without a steering vector, side by side, with the KL from the unsteered model and the perplexity.
@@ -80,10 +91,11 @@ def steer(
     Example: probeshift steer --model smollm2-135m --vector vectors.safetensors --strength 0.5 1 2 --prompt "Tell me about tea."
     """
     strengths = _strengths([*strength, *(more or [])])
-    _check_before_loading(model, vector, operator, unit)
+    prompts = list(dict.fromkeys(prompt))
+    _check_before_loading(model, vector, operator, unit, measure_on, output)
     from probeshift.models import describe, load_model
     from probeshift.provenance import cache_root
-    from probeshift.steering.comparison import compare_strengths
+    from probeshift.steering.comparison import compare_strengths, save_comparison
     from probeshift.steering.contrasts import make_encoder
     from probeshift.steering.generation import Decoding
     from probeshift.steering.sweep import SweepSettings
@@ -96,22 +108,33 @@ def steer(
         texts = compare_strengths(
             loaded,
             found,
-            prompt,
+            prompts,
             strengths,
             encoder=make_encoder(loaded.tokenizer, chat=chat, system=system),
             settings=settings,
-            folder=cache_root() / "steering" / loaded.info.name,
+            folder=output or cache_root() / "steering" / loaded.info.name,
             operator=operator,
             on_progress=lambda done, total: bar("writing", done, total),
         )
+    if output is not None:
+        asked = {
+            "model": loaded.info.name, "vector": str(vector), "strengths": strengths, "prompts": prompts, "operator": operator,
+            "positions": positions, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "system": system,
+        }  # fmt: skip
+        save_comparison(output, found, texts, asked)
     if as_json:
         return print_json({"vector": _about(found), "texts": [_as_json(text) for text in texts]})
     print_texts(found, texts)
+    if output is not None:
+        offer_page(output)
 
 
-def _check_before_loading(model: str, vector: Path, operator: str, unit: float | None) -> None:
+def _check_before_loading(
+    model: str, vector: Path, operator: str, unit: float | None, measure_on: Path | None, output: Path | None
+) -> None:
     """Refuse what cannot be, before a model is loaded."""
     from probeshift.models.names import resolve
+    from probeshift.steering.comparison import refuse_other_run
     from probeshift.steering.interventions import OPERATORS, require_known
 
     if unit is not None and not unit > 0:
@@ -120,14 +143,21 @@ def _check_before_loading(model: str, vector: Path, operator: str, unit: float |
     if not vector.is_file():
         raise UsageError(f"there is no file {vector}. Give --vector a file of steering vectors or a saved probe.")
     require_known("operator", operator, OPERATORS)
+    if measure_on is not None and not measure_on.is_file():
+        raise UsageError(f"there is no file {measure_on}. Give --measure-on a file of texts, one a line.")
+    if output is not None:
+        refuse_other_run(output)
 
 
 def _strengths(words: list[str]) -> list[float]:
-    """Numbers, from words that may hold several."""
+    """Numbers, each once, from words that may hold several."""
     try:
-        return [float(part) for word in words for part in word.replace(",", " ").split()]
+        found = list(dict.fromkeys(float(part) for word in words for part in word.replace(",", " ").split()))
     except ValueError:
-        raise UsageError(f"--strength takes numbers such as 0.5 1 2, got `{' '.join(words)}`.") from None
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise UsageError(f"--strength takes numbers such as 0.5 1 2, got `{' '.join(words)}`.")
+    return found
 
 
 def _read_vector(path: Path, concept: str | None, layer: int | None) -> SteeringVector:
@@ -139,7 +169,10 @@ def _read_vector(path: Path, concept: str | None, layer: int | None) -> Steering
     if path.with_suffix(".json").is_file() and path.parent.parent.name == "probes":
         return saved_probe_vector(path, layer)
     found = find_vector(load_vectors(path), concept)
-    return found if layer is None else replace(found, card=replace(found.card, layer=layer))
+    if layer is None or layer == found.layer:
+        return found
+    say(f"note: this vector was made after block {found.layer}, its unit too, and is applied after block {layer}.")
+    return replace(found, card=replace(found.card, layer=layer))
 
 
 def _scaled(
@@ -157,6 +190,10 @@ def _scaled(
     if unit is not None:
         return vector.measured(unit, 0)
     if vector.card.max_activation is not None:
+        if measure_on is not None:
+            raise UsageError(
+                f"vector `{vector.concept}` has its unit already, and --measure-on is for probes. Leave it out."
+            )
         return vector
     train = (vector.card.details or {}).get("train")
     if measure_on is None and train is None:

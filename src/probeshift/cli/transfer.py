@@ -151,7 +151,7 @@ def _carry_out(step: Any, settings: TransferSettings, dry_run: bool, as_json: bo
         planned = plan(study)
         if dry_run:
             return _print_plan(planned, as_json)
-        say(_plan_line(planned))
+        _say_plan(planned)
         step(study)
     _show(settings.output_dir, as_json)
 
@@ -179,8 +179,24 @@ def _settings(config: Path | None, output_dir: Path | None, **given: Any) -> Tra
 
 def _plan_line(planned: dict[str, Any]) -> str:
     kept = f" ({planned['texts_kept']:,} already written)" if planned["texts_kept"] else ""
-    judge = f", {planned['judge_calls_at_most']:,} judge calls" if planned["judge_calls_at_most"] else ""
-    return f"plan: at most {planned['texts_at_most']:,} texts{kept}, {planned['tokens_at_most']:,} tokens{judge}"
+    return f"plan: at most {planned['texts_at_most']:,} texts{kept}, {planned['tokens_at_most']:,} tokens"
+
+
+def _judge_lines(planned: dict[str, Any]) -> list[str]:
+    judge = planned["judge"]
+    if judge is None:
+        return []
+    lines = [f"judge, for as many texts: {judge['told']}"]
+    if judge["lacks_key"]:
+        lines.append(
+            f"note: the judge needs a key, and {judge['lacks_key']} is not set: texts are written and kept unjudged"
+        )
+    return lines
+
+
+def _say_plan(planned: dict[str, Any]) -> None:
+    for line in (_plan_line(planned), *_judge_lines(planned)):
+        say(line)
 
 
 def _print_plan(planned: dict[str, Any], as_json: bool) -> None:
@@ -190,7 +206,8 @@ def _print_plan(planned: dict[str, Any], as_json: bool) -> None:
         print(f"{part:<10} {len(names)} concepts: {', '.join(names)}")
     print(f"rows       {planned['vector_rows']:,} make vectors, {planned['detection_rows']:,} are for detection")
     print(f"alignment  {planned['alignment_texts']:,} texts")
-    print(_plan_line(planned))
+    for line in (_plan_line(planned), *_judge_lines(planned)):
+        print(line)
 
 
 def _show(folder: Path, as_json: bool) -> None:

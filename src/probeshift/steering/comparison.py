@@ -1,18 +1,32 @@
-"""One vector at several strengths beside the model as it is: texts, and what steering costs."""
+"""One vector at several strengths beside the model as it is: texts, and what steering costs. As a run that `report` draws:
+
+texts.parquet, .csv     every text with its costs
+curves.parquet, .csv    by strength: mean KL and the median text's perplexity
+manifest.json           the settings, the vector's card, versions
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from probeshift.errors import StoreError, UsageError
 from probeshift.models import LanguageModel
+from probeshift.provenance import environment, publish
 from probeshift.steering.contrasts import Encoder
 from probeshift.steering.interventions import Intervention
 from probeshift.steering.likelihood import continuation_nll, kl_from_unsteered
 from probeshift.steering.sweep import Sweep, SweepSettings, Task
 from probeshift.steering.vectors import SteeringVector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEP = "steering"
 
 
 @dataclass(frozen=True)
@@ -65,3 +79,60 @@ def compare_strengths(
         SteeredText(task.prompt_id, one.strength, one.text, len(one.ids), one.ended, kl, nll)
         for task, one, kl, nll in zip(tasks, written, kls, nlls, strict=True)
     ]
+
+
+def save_comparison(
+    folder: Path, vector: SteeringVector, texts: Sequence[SteeredText], settings: Mapping[str, Any]
+) -> None:
+    """Write the texts of one vector, and their costs by strength, as a run."""
+    import pandas as pd
+
+    own = {"condition": vector.concept, "concept": vector.concept}
+    rows = [
+        {**own, **asdict(text), **({"condition": "none", "strength": 0.0} if text.strength is None else {})}
+        for text in texts
+    ]
+    table = pd.DataFrame(rows).astype({"kl": float, "nll": float})
+    publish_run(folder, {"texts": table, "curves": cost_curves(table)}, settings, vector=asdict(vector.card))
+
+
+def cost_curves(texts: pd.DataFrame) -> pd.DataFrame:
+    """One row per vector and strength: mean KL, perplexity of the median text, and of how many texts that wrote anything.
+
+    Strength 0 is the model as it is, and stands under every vector.
+    """
+    import numpy as np
+    import pandas as pd
+
+    rows = []
+    plain, steered = (texts[(texts["condition"] == "none") == part] for part in (True, False))
+    for name, own in steered.groupby("condition", sort=False):
+        shown = own if (own["strength"] == 0).any() else pd.concat([plain, own])
+        for strength, part in shown.groupby("strength"):
+            costs = {"kl": part["kl"].mean(), "perplexity": float(np.exp(part["nll"].median()))}
+            rows.append({"condition": name, "strength": strength, **costs, "n": int(part["nll"].notna().sum())})
+    return pd.DataFrame(rows)
+
+
+def publish_run(folder: Path, tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], **about: Any) -> None:
+    """Tables as parquet and csv, and a manifest that says what they are."""
+    for name, table in tables.items():
+        publish(folder / f"{name}.parquet", table.to_parquet(index=False))
+        publish(folder / f"{name}.csv", table.to_csv(index=False))
+    manifest = {"step": STEP, "settings": dict(settings), **about, "made": environment()}
+    publish(folder / "manifest.json", json.dumps(manifest, indent=1, default=str))
+
+
+def refuse_other_run(folder: Path) -> None:
+    """Refuse a folder that holds a run of another kind.
+
+    Raises:
+        UsageError: it does.
+    """
+    manifest = folder / "manifest.json"
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {"step": STEP}
+    except ValueError as error:
+        raise StoreError(f"{manifest} is damaged ({error}). Remove it; it is made again.") from error
+    if (isinstance(found, dict) and found.get("step")) != STEP or (folder / "results.parquet").exists():
+        raise UsageError(f"{folder} holds a run of another kind. Name another folder for the texts.")

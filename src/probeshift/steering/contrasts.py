@@ -125,6 +125,10 @@ def make_encoder(
     post: PostInstruction | None = None if chat is False else find_post_instruction(tokenizer, system=system)
     if chat and post is None:
         raise UsageError("this tokenizer has no chat template. Leave `chat` out to use plain text.")
+    if system is not None and post is None:
+        raise UsageError(
+            "plain text has no place for a system message. Leave it out, or use a model with a chat template."
+        )
     return Encoder(tokenizer, post is not None, system, max_tokens, post.parts if post else False)
 
 

@@ -19,11 +19,14 @@ export const steering = {
     if (!hasCurves(run)) return curves(run, STRENGTHS);
     const table = await openTable(run.tables.curves);
     const texts = run.tables.texts && (await openTable(run.tables.texts));
-    return [effect(table), h("div", { class: "twin" }, cost(table, "kl", "KL from the unsteered model, nats a token"), cost(table, "perplexity", "perplexity under the unsteered model")), texts && sideBySide(texts)];
+    return [table.has("score") && effect(table), h("div", { class: "twin" }, cost(table, "kl", "KL from the unsteered model, nats a token"), cost(table, "perplexity", "perplexity under the unsteered model")), texts && sideBySide(texts)];
   },
 };
 
-const hasCurves = (run) => run.tables.curves !== undefined && ["condition", "strength", "score"].every((name) => run.tables.curves.columns.some((column) => column.name === name));
+function hasCurves({ tables: { curves: found } }) {
+  const has = (name) => found.columns.some((column) => column.name === name);
+  return found !== undefined && has("condition") && has("strength") && (has("score") || has("kl"));
+}
 
 function lines(table, y, low, high) {
   const names = table.distinct("condition").filter((name) => !/^(none|prompted)$/.test(name));
@@ -33,7 +36,7 @@ function lines(table, y, low, high) {
 function effect(table) {
   const exact = table.has("score_low", "score_high");
   const note = exact ? `Share of texts that follow the rule, ${counts(table)} at each strength, with exact 95 % intervals over prompts.` : `Mean score over concepts on the ${table.get("n", 0)} texts of a strength that strengths were chosen on; no interval was saved.`;
-  return figure({ title: "Effect by strength", note: `${note} Grey and dashed: controls.`, svg: lineChart({ series: lines(table, "score", exact && "score_low", exact && "score_high").map((line, i) => ({ ...line, bars: exact ? 4 * i + 1 : null })), xTitle: "strength (1 is the largest projection of a token of the concept's own rows)", yTitle: exact ? "share that follow the rule" : "mean score", range: [0, 1], width: 1040, height: 320, name: "effect by strength" }), data: () => rowsOf(table, table.select({})) });
+  return figure({ title: "Effect by strength", note: `${note} Grey and dashed: controls.`, svg: lineChart({ series: lines(table, "score", exact && "score_low", exact && "score_high").map((line, i) => ({ ...line, bars: exact ? 4 * i + 1 : null })), xTitle: "strength, in units of each vector", yTitle: exact ? "share that follow the rule" : "mean score", range: [0, 1], width: 1040, height: 320, name: "effect by strength" }), data: () => rowsOf(table, table.select({})) });
 }
 
 const counts = (table) => `${table.distinct("n").join(" or ")} texts of a vector`;
@@ -55,7 +58,7 @@ function sideBySide(table) {
   const rows = shown.filter((row) => table.get("prompt", row) === prompt && !(table.get("seed", row) > 0));
   const plain = rows.find((row) => table.get("condition", row) === "none");
   const names = [...new Set(rows.map((row) => table.get("condition", row)))].filter((name) => name !== "none");
-  const strengths = [...new Set(rows.map((row) => table.get("strength", row)).filter((v) => v !== null && v > 0))].sort((a, b) => a - b);
+  const strengths = [...new Set(rows.filter((row) => table.get("condition", row) !== "none").map((row) => table.get("strength", row)).filter((v) => v !== null))].sort((a, b) => a - b);
   const cell = (name, strength) => { const row = rows.find((r) => table.get("condition", r) === name && table.get("strength", r) === strength); return h("td", null, row === undefined ? "–" : written(table, row)); };
   const line = (name) => h("tr", null, h("th", { scope: "row" }, words(name)), strengths.map((strength) => cell(name, strength)));
   const steered = names.filter((name) => strengths.some((strength) => rows.some((r) => table.get("condition", r) === name && table.get("strength", r) === strength)));

@@ -6,7 +6,6 @@ steering/curves.parquet    by vector and strength: the share of texts that follo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ import numpy as np
 
 from probeshift.experiments.demo.models import STEERED
 from probeshift.experiments.transfer.settings import TransferSettings
-from probeshift.provenance import environment, publish
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,23 +35,13 @@ def steer(settings: TransferSettings, folder: Path, on_progress: Progress | None
     """
     import pandas as pd
 
+    from probeshift.steering.comparison import publish_run
+
     texts = pd.DataFrame(_texts(settings, folder, on_progress))
     tables = {"texts": texts, "curves": curves(texts)}
     paths = [folder / f"{name}.{kind}" for name in tables for kind in ("parquet", "csv")]
-    for name, table in tables.items():
-        publish(folder / f"{name}.parquet", table.to_parquet(index=False))
-        publish(folder / f"{name}.csv", table.to_csv(index=False))
-    about = {
-        "step": "steering",
-        "settings": {
-            "model": settings.target,
-            "vectors_of": str(settings.output_dir),
-            "rule": STEERED,
-            "strengths": STRENGTHS,
-        },
-        "made": environment(),
-    }
-    publish(folder / "manifest.json", json.dumps(about, indent=1))
+    about = {"model": settings.target, "vectors_of": str(settings.output_dir), "rule": STEERED, "strengths": STRENGTHS}
+    publish_run(folder, tables, about)
     return [*paths, folder / "manifest.json"]
 
 

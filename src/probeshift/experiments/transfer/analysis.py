@@ -16,6 +16,8 @@ from probeshift.metrics.units import Estimate, holm, mean_estimate
 if TYPE_CHECKING:
     from probeshift.steering.maps.transfer_map import TransferMap
 
+# At equal side effect, where no strength of the native vectors has it.
+NO_NATIVE = "no_native_texts"
 _MEANS = (
     "strict",
     "loose",
@@ -124,6 +126,9 @@ def _worth(name: str, arrays: Mapping[str, np.ndarray], settings: TransferSettin
     )
     if name == NATIVE:
         return row
+    if NATIVE not in arrays:
+        nothing = Estimate(np.nan, np.nan, np.nan, len(mine), reason=NO_NATIVE)
+        return row | _bounds("recovery", nothing) | {"keeps_share": None, "keeps_share_reason": NO_NATIVE}
     found = recovery(transfer=mine, none=arrays[NONE], native=arrays[NATIVE], seed=seed)
     kept = non_inferiority(
         transfer=mine, none=arrays[NONE], native=arrays[NATIVE], kept_share=settings.kept_share, seed=seed

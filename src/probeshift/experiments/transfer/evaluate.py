@@ -69,6 +69,8 @@ def evaluate(study: Study) -> dict[str, Any]:
         for name, table in (("texts", texts), ("strengths", strengths)):
             _save(study, EVALUATION, name, table)
             tables[name] = table
+    else:
+        _remove_tables_of_texts(study)
     found = analysis.analyse(tables, study.settings)
     for name, table in found.items():
         _save(study, ANALYSIS, name, table)
@@ -107,6 +109,14 @@ def _with_costs(study: Study, table: pd.DataFrame, texts: list[Text]) -> pd.Data
     for name in ("nll", "kl"):
         table[name] = [measured.get(key, {}).get(name) for key in table["key"]]
     return table.astype({"nll": float, "kl": float})
+
+
+def _remove_tables_of_texts(study: Study) -> None:
+    """What an earlier run of this folder said of texts this one has not; the texts themselves are kept."""
+    of_texts = {EVALUATION: ("texts", "strengths"), ANALYSIS: ("concepts", "curves")}
+    for part, names in of_texts.items():
+        for path in (study.folder(part) / f"{name}.{kind}" for name in names for kind in ("parquet", "csv")):
+            path.unlink(missing_ok=True)
 
 
 def _save(study: Study, part: str, name: str, table: pd.DataFrame) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from probeshift.errors import UsageError
 from probeshift.experiments.transfer.study import EVALUATION, Study
 from probeshift.provenance import publish
+from probeshift.steering.judges import Usage
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from probeshift.experiments.transfer.writing import Text
-    from probeshift.steering.judges import Judge, JudgementCache, JudgeQuality
+    from probeshift.steering.judges import Asked, Judge, JudgementCache, JudgeQuality, LabelledText
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Scorer:
     judge: Judge | None
     cache: JudgementCache | None
     quality: JudgeQuality | None = None
-    usage: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
 
     @classmethod
     def open(cls, study: Study) -> Scorer:
@@ -68,44 +69,60 @@ class Scorer:
         return found if self.judge is None else found.join(self._judged(texts))
 
     def _judged(self, texts: Sequence[Text]) -> pd.DataFrame:
-        from probeshift.steering.judges import Sample, estimate_calls, judge_samples, questions_about, score_rows
+        from probeshift.steering.judges import RUBRICS, Asked, Sample, judge_samples, score_rows
 
         assert self.judge is not None
         told = {c.id: c.told for c in self.study.data.concepts}
         samples = [Sample(t.generation.text, told[t.ask.concept], t.ask.prompt) for t in texts]
-        asked = self.study.settings.judge
-        ahead = estimate_calls(questions_about(samples), self.judge, self.cache, prices=asked.price_table)
-        log.log(logging.WARNING if ahead.calls else logging.INFO, "to judge: %s", ahead.sentence)
+        self._announce([Asked(rubric, sample) for sample in samples for rubric in RUBRICS])
         judgements, usage = judge_samples(
-            samples, self.judge, cache=self.cache, most_missing=asked.most_missing,
+            samples, self.judge, cache=self.cache, most_missing=self.study.settings.judge.most_missing,
             progress=self.study.on_progress,
         )  # fmt: skip
-        self.usage.append(usage.sentence())
+        self.usage.include(usage)
         return score_rows(judgements).rename(columns={"concept": "judge_concept"})
 
     def _quality(self) -> JudgeQuality:
-        from probeshift.steering.judges import LabelledText, Sample, judge_quality, quality_table
+        from probeshift.steering.judges import judge_quality, quality_questions, quality_table
 
         assert self.judge is not None
-        told = {c.id: c.told for c in self.study.data.concepts}
-        rows = []
-        for concept in told:
-            own = self.study.data.of("detection", [concept])
-            rows += [r for kind in (True, False) for r in [r for r in own if r.positive == kind][:_QUALITY_ROWS]]
-        labelled = [LabelledText(Sample(r.response, told[r.concept], r.prompt), r.positive) for r in rows]
-        found = judge_quality(
-            self.judge, labelled, cache=self.cache, seed=self.study.settings.seed, progress=self.study.on_progress
-        )
+        labelled, seed = labelled_texts(self.study), self.study.settings.seed
+        self._announce(quality_questions(labelled, seed=seed))
+        found = judge_quality(self.judge, labelled, cache=self.cache, seed=seed, progress=self.study.on_progress)
+        self.usage.include(found.usage)
         publish(self.study.folder(EVALUATION) / "judge_quality.csv", quality_table(found).to_csv(index=False))
         return found
 
+    def _announce(self, questions: Sequence[Asked]) -> None:
+        """Say what the next questions will cost, before the first is asked."""
+        from probeshift.steering.judges import estimate_calls
+
+        assert self.judge is not None
+        prices = self.study.settings.judge.price_table
+        log.info(
+            "judge %s: %s", self.judge.name, estimate_calls(questions, self.judge, self.cache, prices=prices).sentence
+        )
+
     def save(self) -> None:
-        """Who judged, and how good that judge was found to be, for the pages."""
-        about = {
-            "judge": self.judge.name if self.judge else None, "quality": self.quality.told if self.quality else None,
-            "usage": self.usage,
-        }  # fmt: skip
+        """Who judged, how good that judge was found to be, and what it took in this run, for the pages."""
+        about: dict[str, Any] = {"judge": None, "quality": None, "usage": []}
+        if self.judge is not None:
+            prices = self.study.settings.judge.price_table
+            told = self.usage.sentence(prices.of(self.usage) if prices else None)
+            about = {"judge": self.judge.name, "quality": self.quality.told if self.quality else None, "usage": [told]}
         publish(self.study.folder(EVALUATION) / "judge.json", json.dumps(about, indent=1))
+
+
+def labelled_texts(study: Study) -> list[LabelledText]:
+    """The rows a judge is tried on: some of each kind of each concept, which make no vector and choose no strength."""
+    from probeshift.steering.judges import LabelledText, Sample
+
+    told = {c.id: c.told for c in study.data.concepts}
+    rows = []
+    for concept in told:
+        own = study.data.of("detection", [concept])
+        rows += [r for kind in (True, False) for r in [r for r in own if r.positive == kind][:_QUALITY_ROWS]]
+    return [LabelledText(Sample(r.response, told[r.concept], r.prompt), r.positive) for r in rows]
 
 
 def check_score(study: Study) -> None:

@@ -22,8 +22,7 @@ ASKED = {
     "position": "The model has read questions and written nothing yet. At which layer, and at which token at the end of the prompt, can "
     "the answer be read?",
     "model": "A vector was made in one model and carried to another by a map fitted on plain text. Is it still the same vector there?",
-    "steering": "A vector was added to the model's activations while it wrote. Does it write as asked, at what cost, and does a "
-    "random vector do the same?",
+    "steering": "A vector was put into the model's activations while it wrote. What does it write, and what does that cost?",
     "": "",
 }
 _TELLERS: dict[str, Callable[[RunFolder], Iterator[str]]] = {

@@ -37,7 +37,12 @@ def _of_kind(run: RunFolder) -> Iterator[str]:
             yield f"{n} concepts are a smoke test: intervals are wide, and nothing can be said of concepts in general."
         if "score" not in run.tables.get("conditions", ()):
             yield "No texts were written with the carried vectors: a vector that points the right way may still steer nothing."
-    if run.kind == "steering":
+    if run.kind == "steering" and "score" not in run.tables["curves"]:
+        yield (
+            "One vector, no score and no control: what the texts say is for the reader to judge, and a random vector of the same "
+            "length might change them as much."
+        )
+    elif run.kind == "steering":
         yield (
             "One rule, one seed of the random vector and few prompts show that the machinery works, not how well steering works. A rule "
             "checked by a program says nothing on whether a text is good."

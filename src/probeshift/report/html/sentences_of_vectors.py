@@ -65,6 +65,7 @@ def of_steering(run: RunFolder) -> Iterator[str]:
     curves, texts = run.tables["curves"], run.tables.get("texts")
     rule = "" if texts is None or "concept" not in texts else f" the rule `{texts['concept'].iloc[0]}`"
     if "score_low" not in curves:
+        yield from _costs(curves)
         return
     plain, steered = curves[curves["strength"].eq(0)].iloc[0], curves[curves["strength"].gt(0)]
     best = [part.loc[part["score"].idxmax()] for _, part in steered.groupby("condition", sort=False)]
@@ -77,6 +78,13 @@ def of_steering(run: RunFolder) -> Iterator[str]:
         same, n = part["same_as_native"].sum(), part["n"].sum()
         yield f"{same:.0f} of {n:.0f} texts of `{name}` are those of the native vector, word for word."
     yield "The best strength was picked on these very texts, so its share flatters, for the random vector as for the others."
+
+
+def _costs(curves: pd.DataFrame) -> Iterator[str]:
+    """What each strength costs, where nobody scored the texts."""
+    for name, part in curves[curves["strength"].ne(0) & curves["kl"].notna()].groupby("condition", sort=False):
+        costs = ", ".join(f"{row.kl:.2f} at strength {row.strength:g}" for row in part.itertuples())
+        yield f"Vector `{name}` moves the predictions away from the unsteered model's by so many nats a token (KL): {costs}."
 
 
 def _share(row: pd.Series) -> str:

@@ -17,6 +17,14 @@ from probeshift.report.transfer.figures import closeness_points, concept_matrix,
 from probeshift.report.transfer.wording import AT, markdown, sentences
 
 TEST = "test"
+# Mean scores beside the one that counts, where they were given.
+_PARTS = {
+    "strict": "strict",
+    "loose": "loose",
+    "judge_concept": "concept",
+    "instruction": "instruction",
+    "fluency": "fluency",
+}
 
 
 def draw(folder: Path) -> Pages:
@@ -78,11 +86,21 @@ def _tables(read: dict[str, Any]) -> Iterator[Table]:
     yield _closeness(read["closeness"])
     if "texts" not in read:
         return
+    parts = {column: name for column, name in _PARTS.items() if column in read["conditions"]}
+    columns = (
+        "condition",
+        read["score"],
+        "gain over none",
+        "p",
+        "p Holm",
+        "recovery",
+        "harmed",
+        *parts.values(),
+        "KL",
+        "perplexity",
+    )
     for at, part in read["conditions"].groupby("at", sort=False):
-        columns = (
-            "condition", read["score"], "gain over none", "p", "p Holm", "recovery", "harmed", "strict", "loose", "KL", "perplexity"
-        )  # fmt: skip
-        yield f"Test prompts, {AT[str(at)]}", columns, [_line(row) for _, row in part.iterrows()]
+        yield f"Test prompts, {AT[str(at)]}", columns, [_line(row, tuple(parts)) for _, row in part.iterrows()]
 
 
 def _closeness(table: pd.DataFrame) -> Table:
@@ -97,15 +115,15 @@ def _closeness(table: pd.DataFrame) -> Table:
     return f"Carried vectors beside native ones (two halves of the native data: cosine {ceiling})", columns, lines
 
 
-def _line(row: pd.Series) -> tuple[str, ...]:
+def _line(row: pd.Series, parts: tuple[str, ...]) -> tuple[str, ...]:
     recovery = _number(row["recovery"], row["recovery_low"], row["recovery_high"])
     if pd.isna(row["recovery"]):
         recovery = "n/a" if row["condition"] not in ("none", "native") else "-"
     return (
         row["condition"], _number(row["score"], row["score_low"], row["score_high"]),
         _number(row["gain"], row["gain_low"], row["gain_high"], sign=True), _number(row["p_none"], digits=3),
-        _number(row["p_none_holm"], digits=3), recovery, _number(row["harmed"]), _number(row.get("strict")),
-        _number(row.get("loose")), _number(row["kl"]), _number(row["perplexity"], digits=1),
+        _number(row["p_none_holm"], digits=3), recovery, _number(row["harmed"]), *(_number(row[part]) for part in parts),
+        _number(row["kl"]), _number(row["perplexity"], digits=1),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ REASONS = {
     "too_few_units": "fewer than five concepts",
     "all_units_equal": "all concepts have the same value",
     "non_finite_values": "a score is missing",
+    "no_native_texts": "no strength of the native vectors has this side effect",
     "denominator_not_clear_of_zero": "some resamples have no native gain",
 }
 _EXAMPLE_WIDTH = 220
@@ -34,6 +35,7 @@ def sentences(read: dict[str, Any]) -> Iterator[str]:
     yield from _units(read["units"])
     if "texts" in read:
         yield from _worth(read, settings)
+        yield from _unreached(read)
         yield from _judge(read)
 
 
@@ -67,6 +69,18 @@ def _worth(read: dict[str, Any], settings: dict[str, Any]) -> Iterator[str]:
     n = int(table["n_concepts"].iloc[0])
     if n < 50:
         yield f"{n} concepts are a smoke test: intervals are wide, and nothing can be said of concepts in general."
+
+
+def _unreached(read: dict[str, Any]) -> Iterator[str]:
+    """Vectors without a strength of equal side effect, and the concepts that this takes out of that table."""
+    strengths, table = read["strengths"], read["conditions"]
+    without = strengths[(strengths["at"] == "equal side effect") & strengths["strength"].isna()]
+    if not len(without):
+        return
+    some = ", ".join(sorted({f"{row.condition} {row.concept}" for row in without.itertuples()})[:6])
+    left_out = table.loc[table["at"] == "equal side effect", "left_out"]
+    told = f"; left out of that table: {left_out.iloc[0]}" if len(left_out) and left_out.iloc[0] else ""
+    yield f"{len(without)} vectors have no strength of equal side effect ({without['reason'].iloc[0]}): {some}{told}."
 
 
 def _interval(row: pd.Series, name: str) -> str:

@@ -4,7 +4,7 @@ Loads neither torch nor openai before a judge is opened.
 """
 
 from probeshift.steering.judges.cache import JudgementCache
-from probeshift.steering.judges.estimate import CallEstimate, Prices, estimate_calls
+from probeshift.steering.judges.estimate import CallEstimate, Prices, estimate_ahead, estimate_calls
 from probeshift.steering.judges.judge import Asked, Judge, JudgeError, Rating, Usage
 from probeshift.steering.judges.opening import JudgeSettings, open_judge
 from probeshift.steering.judges.quality import (
@@ -33,6 +33,7 @@ __all__ = [
     "Rubric",
     "Sample",
     "Usage",
+    "estimate_ahead",
     "estimate_calls",
     "judge_quality",
     "judge_samples",

@@ -96,12 +96,18 @@ class EndpointJudge:
         key = self._key()
         _run(_Asking(self, key, keep).all(questions))
 
+    @property
+    def lacks_key(self) -> bool:
+        """Whether the environment holds no key and the server is one that wants one."""
+        return not self._given_key and urlsplit(self.base_url).hostname not in _LOCAL_HOSTS
+
+    @property
+    def _given_key(self) -> str:
+        return os.environ.get(self.key_variable, "").strip()
+
     def _key(self) -> str:
-        key = os.environ.get(self.key_variable, "").strip()
-        if key:
-            return key
-        if urlsplit(self.base_url).hostname in _LOCAL_HOSTS:
-            return "no-key-needed"  # the client insists on one
+        if not self.lacks_key:
+            return self._given_key or "no-key-needed"  # the client insists on one
         raise JudgeError(
             f"judge `{self.name}` needs a key and the environment variable {self.key_variable} is not set. "
             f"Set it (export {self.key_variable}=...), name another variable with `key_variable`, or judge with a local "

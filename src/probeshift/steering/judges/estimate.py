@@ -73,13 +73,22 @@ def estimate_calls(
 
 
 def estimate_ahead(
-    judge: Judge, n_texts: int, *, text_characters: int = 600, prices: Prices | None = None
+    judge: Judge,
+    n_texts: int,
+    *,
+    further: Sequence[Asked] = (),
+    text_characters: int = 600,
+    prices: Prices | None = None,
 ) -> CallEstimate:
-    """The same before any text is generated: three ratings for each of `n_texts` texts of about that length."""
+    """The same before any text is generated: three ratings for each of `n_texts` texts of about that length.
+
+    `further` are questions that are known already, such as those on the judge's own quality.
+    """
     blank = Sample(text="x" * text_characters, concept="x" * 60, instruction="x" * 100)
-    characters = sum(len(judge.prompt(Asked(rubric, blank))) for rubric in RUBRICS)
-    n_ratings = n_texts * len(RUBRICS)
-    return _estimate(judge, n_ratings, 0, n_ratings, n_texts * characters, prices)
+    characters = n_texts * sum(len(judge.prompt(Asked(rubric, blank))) for rubric in RUBRICS)
+    characters += sum(len(judge.prompt(asked)) for asked in further)
+    n_ratings = n_texts * len(RUBRICS) + len(further)
+    return _estimate(judge, n_ratings, 0, n_ratings, characters, prices)
 
 
 def _estimate(

@@ -115,6 +115,13 @@ class Usage:
         self.prompt_tokens += rating.prompt_tokens
         self.completion_tokens += rating.completion_tokens
 
+    def include(self, other: Usage) -> None:
+        """Add the totals of another run."""
+        for name in ("asked", "from_cache", "calls", "prompt_tokens", "completion_tokens", "uncounted"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, count in other.missing.items():
+            self.missing[reason] = self.missing.get(reason, 0) + count
+
     @property
     def n_missing(self) -> int:
         """Ratings that are missing, for any reason."""

@@ -12,7 +12,7 @@ Intervals resample concepts for the first (texts, when there is one concept) and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from probeshift.metrics import measure
 from probeshift.metrics.intervals import NO_INTERVAL
 from probeshift.steering.judges.cache import JudgementCache
-from probeshift.steering.judges.judge import Asked, Judge
+from probeshift.steering.judges.judge import Asked, Judge, Usage
 from probeshift.steering.judges.rubrics import CONCEPT, FLUENCY, INSTRUCTION, Rubric, Sample
 from probeshift.steering.judges.scoring import Progress, rate
 
@@ -68,10 +68,11 @@ class Separation:
 
 @dataclass(frozen=True)
 class JudgeQuality:
-    """What a judge was found to be worth."""
+    """What a judge was found to be worth; `usage` is what finding out took."""
 
     judge: str
     separations: tuple[Separation, ...]
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def told(self) -> str:
@@ -92,8 +93,9 @@ def judge_quality(
     Raises:
         JudgeError: the judge cannot go on.
     """
-    tried = [trial.run(judge, cache, seed, progress) for trial in _trials(rows, seed)]
-    return JudgeQuality(judge.name, tuple(tried))
+    usage = Usage()
+    tried = [trial.run(judge, cache, seed, progress, usage) for trial in _trials(rows, seed)]
+    return JudgeQuality(judge.name, tuple(tried), usage)
 
 
 def quality_questions(rows: Sequence[LabelledText], *, seed: int = 0) -> list[Asked]:
@@ -142,8 +144,11 @@ class _Trial:
     def questions(self) -> list[Asked]:
         return [Asked(self.rubric, sample) for sample in self.samples]
 
-    def run(self, judge: Judge, cache: JudgementCache | None, seed: int, progress: Progress | None) -> Separation:
-        ratings, _ = rate(self.questions, judge, cache=cache, progress=progress)
+    def run(
+        self, judge: Judge, cache: JudgementCache | None, seed: int, progress: Progress | None, total: Usage
+    ) -> Separation:
+        ratings, usage = rate(self.questions, judge, cache=cache, progress=progress)
+        total.include(usage)
         values = np.array([np.nan if one.value is None else one.value for one in ratings], dtype=float)
         there = np.isfinite(values)
         labels = np.array(self.labels, dtype=bool)
