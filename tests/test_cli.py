@@ -211,6 +211,17 @@ def test_a_choice_that_is_none_is_refused_with_the_option_named(run, model):
     mistake(run, "plan", "--model", model, *SMALL, "--batch-size", "many", says=("--batch-size", "many"))
 
 
+@pytest.mark.parametrize(
+    "option", ["--train-limit", "--selection-limit", "--eval-limit", "--max-tokens", "--batch-tokens"]
+)
+def test_a_number_below_one_is_refused_before_anything_is_read(run, model, option):
+    mistake(run, "plan", "--model", model, option, "0", says=(option, "greater than or equal to 1", "`0`"))
+
+
+def test_an_interval_needs_enough_resamples(run, model):
+    mistake(run, "plan", "--model", model, *SMALL, "--n-resamples", "5", says=("--n-resamples", "100", "`5`"))
+
+
 OWN = ("--text-column", "text", "--label-column", "label")
 
 
