@@ -85,6 +85,23 @@ def test_all_stored_layers_can_be_evaluated_and_drawn_by_number(run, model):
     assert (folder(model) / "accuracy_by_layer.png").exists()
 
 
+def test_the_pages_say_how_often_a_random_direction_leaves_chance_out(run, model):
+    assert run("crossdata", "evaluate", "--model", model, "--eval-limit", 30, "--layers", "all")[0] == 0
+    code, out, _ = run("crossdata", "visualize", "--model", model, "--layer", 1)
+    rows = pd.read_parquet(folder(model) / "results.parquet")
+    cells = rows.query("method == 'random' and split == 'test' and metric == 'auroc' and layer == 1 and train != test")
+    off = int(((cells["ci_low"] > 0.5) | (cells["ci_high"] < 0.5)).sum())
+    assert code == 0 and len(cells) == 2
+    assert f"those of a random direction leave chance out in {off} of 2 cells away from home" in out
+
+
+def test_one_dataset_alone_has_nothing_away_from_home(run, model):
+    args = ("crossdata", "run", "--model", model, "--datasets", "facts_translations", "--train-limit", 40)
+    code, out, err = run(*args, "--selection-limit", 20, "--eval-limit", 30, "--output-dir", "output/alone")
+    assert code == 0, err
+    assert "what is left away from home" not in out and "away from home" not in out
+
+
 def test_the_same_command_again_computes_nothing(run, model, monkeypatch):
     args = ("crossdata", "evaluate", "--model", model, "--eval-limit", 30)
     assert run(*args)[0] == 0

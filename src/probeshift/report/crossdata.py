@@ -96,30 +96,57 @@ def _draw(
     note: str,
 ) -> Pages:
     protocol, model = rows["protocol"].iloc[0], rows["model"].iloc[0]
-    ratio = recovered(rows, correct, layer=layer, method=method, protocol=protocol, ceiling=tops)
-    auc = pick(rows, split="test", protocol=protocol, layer=layer, method=method, metric="auroc")
+    beside = [m for m in dict.fromkeys((method, *CONTROLS)) if m in set(rows["method"])]
+    shares = {m: recovered(rows, correct, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in beside}
+    ranks = {m: pick(rows, split="test", protocol=protocol, layer=layer, method=m, metric="auroc") for m in beside}
+    ratio, auc, blind = shares[method], ranks[method], _by_luck(ranks)
     share = cross_matrix(
-        ratio, metric="recovered", title="Recovered accuracy: share of the best in-distribution accuracy"
+        ratio,
+        metric="recovered",
+        title="Recovered accuracy: share of the best in-distribution accuracy",
+        caption=_recovered_by_luck(shares),
     )
-    ranking = cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones")
+    ranking = cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones", caption=blind)
     figures = {"cross_dataset_matrix_recovered": (share, ratio), "cross_dataset_matrix_auc": (ranking, auc)}
     curve = by_layer(rows, "accuracy", method, protocol=protocol)
     if curve["layer"].nunique() > 1:
         figures["accuracy_by_layer"] = (layer_curve(curve, title="Accuracy by layer", model=model), curve)
     paths = [save_figure(figure, folder / f"{name}.png", table)[0] for name, (figure, table) in figures.items()]
-    beside = [m for m in (method, *CONTROLS) if m in set(rows["method"])]
-    ratios = {m: recovered(rows, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in dict.fromkeys(beside)}
-    means = _means(ratios, rows, layer, protocol)
+    means = _means(shares, rows, layer, protocol)
     about = f"{model}, {method}, layer {layer}, {protocol}"
     shown = [("recovered accuracy", ratio, "{:.0%}"), ("AUROC", auc, "{:.2f}")]
     matrices = [_matrix_table(f"{name}: {about}", t, pattern) for name, t, pattern in shown if t["value"].notna().any()]
     empty = [
         f"{name} is undefined in every cell: {t['reason'].iloc[0]}" for name, t, _ in shown if t["value"].isna().all()
     ]
-    tables = (*matrices, _means_table(means))
-    notes = (note, *empty, *((_PUBLISHED,) if protocol == "published" else ()))
+    tables = (*matrices, *([_means_table(means)] if not ratio["in_distribution"].all() else []))
+    notes = (note, *empty, *((blind,) if blind else ()), *((_PUBLISHED,) if protocol == "published" else ()))
     numbers = {"model": model, "layer": layer, "method": method, "protocol": protocol, "means": means}
     return Pages(tables, notes, tuple(paths), numbers)
+
+
+def _by_luck(ranks: Mapping[str, pd.DataFrame]) -> str | None:
+    """How often the control's intervals leave chance out away from home: what such an interval is worth."""
+    control = next((name for name in CONTROLS if name in ranks), None)
+    if control is None:
+        return None
+    cells = ranks[control].query("not in_distribution").dropna(subset=["ci_low"])
+    off = int(((cells["ci_low"] > cells["chance"]) | (cells["ci_high"] < cells["chance"])).sum())
+    return (
+        (
+            f"intervals are over questions, not directions: those of a {control} direction leave chance out in {off} of "
+            f"{len(cells)} cells away from home"
+        )
+        if len(cells)
+        else None
+    )
+
+
+def _recovered_by_luck(shares: Mapping[str, pd.DataFrame]) -> str | None:
+    """What the control recovers away from home, beside the drawn method."""
+    means = {name: _away(cells, "value")["others"]["mean"] for name, cells in shares.items()}
+    found = [f"{name} {mean:.0%}" for name, mean in means.items() if mean is not None]
+    return f"recovered away from home on average: {', '.join(found)}" if len(found) > 1 else None
 
 
 def _means(ratios: Mapping[str, pd.DataFrame], rows: pd.DataFrame, layer: int, protocol: str) -> dict[str, Any]:
