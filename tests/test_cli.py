@@ -95,6 +95,15 @@ def test_the_pages_say_how_often_a_random_direction_leaves_chance_out(run, model
     assert f"those of a random direction leave chance out in {off} of 2 cells away from home" in out
 
 
+@pytest.mark.parametrize("step", ["extract", "evaluate"])
+def test_each_step_tells_a_program_what_it_wrote(run, model, step):
+    code, out, err = run("crossdata", step, "--model", model, *SMALL, "--layer-skip", 2, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["schema_version"] == 1, err
+    assert all(Path(path).exists() for path in told["paths"]) and told["paths"]
+    assert told["tokens"]["text"] > 0
+
+
 def test_one_dataset_alone_has_nothing_away_from_home(run, model):
     args = ("crossdata", "run", "--model", model, "--datasets", "facts_translations", "--train-limit", 40)
     code, out, err = run(*args, "--selection-limit", 20, "--eval-limit", 30, "--output-dir", "output/alone")
