@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,14 @@ def publish(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         settle(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise cannot_write(path, error) from error
+
+
+def discard(temporary: Path) -> None:
+    """Remove a temporary file, if there is one and its folder is one."""
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def settle(temporary: Path, path: Path) -> None:

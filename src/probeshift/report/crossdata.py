@@ -60,7 +60,12 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
     parts = []
     for model, part in rows.groupby("model", sort=False):
         method = part["method"].iloc[0]
-        _check(part, method, layer)
+        _check(
+            part,
+            method,
+            layer,
+            f"The files of {model} hold no other; --import one model's folder, or name another layer.",
+        )
         tops = ceilings(part, protocol="published", selected_on="test")
         chosen = (
             best_layer(part, metric="accuracy", split="test", protocol="published").layer if layer is None else layer
@@ -74,14 +79,15 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
     return Pages(tables, notes, paths, {str(p.numbers["model"]): p.numbers for p in parts})
 
 
-def _check(rows: pd.DataFrame, method: str, layer: int | None) -> None:
+def _check(rows: pd.DataFrame, method: str, layer: int | None, way_out: str | None = None) -> None:
     methods, layers = sorted(rows["method"].unique()), sorted(rows["layer"].unique())
     if method not in methods:
         raise UsageError(f"method `{method}` was not evaluated. {nearest(method, methods)}")
     if layer is not None and layer not in layers:
         close = sorted(layers, key=lambda x: abs(x - layer))[:3]
         raise UsageError(
-            f"layer {layer} was not evaluated. Nearest: {', '.join(map(str, close))}. Evaluate it with --layers {layer}."
+            f"layer {layer} was not evaluated. Nearest: {', '.join(map(str, close))}. "
+            f"{way_out or f'Evaluate it with --layers {layer}.'}"
         )
 
 
@@ -104,9 +110,14 @@ def _draw(
         ratio,
         metric="recovered",
         title="Recovered accuracy: share of the best in-distribution accuracy",
-        caption=_recovered_by_luck(shares),
+        caption=_recovered_by_luck(shares) or _all_undefined("recovered accuracy", ratio),
     )
-    ranking = cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones", caption=blind)
+    ranking = cross_matrix(
+        auc,
+        metric="auroc",
+        title="AUROC: true statements above false ones",
+        caption=blind or _all_undefined("AUROC", auc),
+    )
     figures = {"cross_dataset_matrix_recovered": (share, ratio), "cross_dataset_matrix_auc": (ranking, auc)}
     curve = by_layer(rows, "accuracy", method, protocol=protocol)
     if curve["layer"].nunique() > 1:
@@ -116,30 +127,27 @@ def _draw(
     about = f"{model}, {method}, layer {layer}, {protocol}"
     shown = [("recovered accuracy", ratio, "{:.0%}"), ("AUROC", auc, "{:.2f}")]
     matrices = [_matrix_table(f"{name}: {about}", t, pattern) for name, t, pattern in shown if t["value"].notna().any()]
-    empty = [
-        f"{name} is undefined in every cell: {t['reason'].iloc[0]}" for name, t, _ in shown if t["value"].isna().all()
-    ]
+    empty = [said for name, t, _ in shown if (said := _all_undefined(name, t))]
     tables = (*matrices, *([_means_table(means)] if not ratio["in_distribution"].all() else []))
     notes = (note, *empty, *((blind,) if blind else ()), *((_PUBLISHED,) if protocol == "published" else ()))
     numbers = {"model": model, "layer": layer, "method": method, "protocol": protocol, "means": means}
     return Pages(tables, notes, tuple(paths), numbers)
 
 
+def _all_undefined(name: str, cells: pd.DataFrame) -> str | None:
+    return f"{name} is undefined in every cell: {cells['reason'].iloc[0]}" if cells["value"].isna().all() else None
+
+
 def _by_luck(ranks: Mapping[str, pd.DataFrame]) -> str | None:
-    """How often the control's intervals leave chance out away from home: what such an interval is worth."""
-    control = next((name for name in CONTROLS if name in ranks), None)
-    if control is None:
+    """In how many cells away from home the interval leaves chance out, for the control too: what such an interval is worth."""
+    found = []
+    for name, cells in ranks.items():
+        away = cells[~cells["in_distribution"].astype(bool)].dropna(subset=["ci_low"])
+        off = int(((away["ci_low"] > away["chance"]) | (away["ci_high"] < away["chance"])).sum())
+        found += [f"{name} {off} of {len(away)}"] if len(away) else []
+    if len(found) < 2:
         return None
-    cells = ranks[control].query("not in_distribution").dropna(subset=["ci_low"])
-    off = int(((cells["ci_low"] > cells["chance"]) | (cells["ci_high"] < cells["chance"])).sum())
-    return (
-        (
-            f"intervals are over questions, not directions: those of a {control} direction leave chance out in {off} of "
-            f"{len(cells)} cells away from home"
-        )
-        if len(cells)
-        else None
-    )
+    return f"cells away from home whose interval leaves chance out: {', '.join(found)}; intervals are over questions, not directions"
 
 
 def _recovered_by_luck(shares: Mapping[str, pd.DataFrame]) -> str | None:
