@@ -228,10 +228,9 @@ def test_an_unknown_layer_says_which_there_are(run, model):
 
 
 def test_a_layer_that_was_not_evaluated_names_the_nearest(run, model):
-    assert run("crossdata", "evaluate", "--model", model, *SMALL, "--eval-limit", 30)[0] == 0
-    mistake(
-        run, "crossdata", "visualize", "--model", model, "--layer", 0, says=("layer 0 was not evaluated", "Nearest: 3")
-    )
+    there = ("--model", model, "--output-dir", "output/one_layer")
+    assert run("crossdata", "evaluate", *there, *SMALL, "--eval-limit", 30)[0] == 0
+    mistake(run, "crossdata", "visualize", *there, "--layer", 0, says=("layer 0 was not evaluated", "Nearest: 3"))
 
 
 def test_an_unknown_method_names_the_nearest(run, model):
