@@ -85,6 +85,32 @@ def test_all_stored_layers_can_be_evaluated_and_drawn_by_number(run, model):
     assert (folder(model) / "accuracy_by_layer.png").exists()
 
 
+def test_the_pages_say_how_often_a_random_direction_leaves_chance_out(run, model):
+    assert run("crossdata", "evaluate", "--model", model, "--eval-limit", 30, "--layers", "all")[0] == 0
+    code, out, _ = run("crossdata", "visualize", "--model", model, "--layer", 1)
+    rows = pd.read_parquet(folder(model) / "results.parquet")
+    cells = rows.query("split == 'test' and metric == 'auroc' and layer == 1 and train != test")
+    off = ((cells["ci_low"] > 0.5) | (cells["ci_high"] < 0.5)).groupby(cells["method"]).sum()
+    assert code == 0
+    assert f"leaves chance out: dim {off['dim']} of 2, random {off['random']} of 2; intervals are over questions" in out
+
+
+@pytest.mark.parametrize("step", ["extract", "evaluate"])
+def test_each_step_tells_a_program_what_it_wrote(run, model, step):
+    code, out, err = run("crossdata", step, "--model", model, *SMALL, "--layer-skip", 2, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["schema_version"] == 1, err
+    assert all(Path(path).exists() for path in told["paths"]) and told["paths"]
+    assert told["tokens"]["text"] > 0
+
+
+def test_one_dataset_alone_has_nothing_away_from_home(run, model):
+    args = ("crossdata", "run", "--model", model, "--datasets", "facts_translations", "--train-limit", 40)
+    code, out, err = run(*args, "--selection-limit", 20, "--eval-limit", 30, "--output-dir", "output/alone")
+    assert code == 0, err
+    assert "what is left away from home" not in out and "away from home" not in out
+
+
 def test_the_same_command_again_computes_nothing(run, model, monkeypatch):
     args = ("crossdata", "evaluate", "--model", model, "--eval-limit", 30)
     assert run(*args)[0] == 0
@@ -151,6 +177,16 @@ def test_reference_results_are_imported_and_drawn_by_the_same_command(run, tmp_p
     assert "evaluation labels" in out and "AUROC is undefined in every cell: imported file repeats accuracy" in out
     assert "auc" in err and "accuracy" in err
     assert list((tmp_path / "drawn").rglob("cross_dataset_matrix_recovered.png"))
+    mistake(
+        run,
+        "crossdata",
+        "visualize",
+        "--import",
+        path,
+        "--layer",
+        5,
+        says=("Nearest: 9, 27", "of Qwen/Qwen3-4B hold no"),
+    )
 
 
 def mistake(run, *args, code=2, says=()):
@@ -192,10 +228,9 @@ def test_an_unknown_layer_says_which_there_are(run, model):
 
 
 def test_a_layer_that_was_not_evaluated_names_the_nearest(run, model):
-    assert run("crossdata", "evaluate", "--model", model, *SMALL, "--eval-limit", 30)[0] == 0
-    mistake(
-        run, "crossdata", "visualize", "--model", model, "--layer", 0, says=("layer 0 was not evaluated", "Nearest: 3")
-    )
+    there = ("--model", model, "--output-dir", "output/one_layer")
+    assert run("crossdata", "evaluate", *there, *SMALL, "--eval-limit", 30)[0] == 0
+    mistake(run, "crossdata", "visualize", *there, "--layer", 0, says=("layer 0 was not evaluated", "Nearest: 3"))
 
 
 def test_an_unknown_method_names_the_nearest(run, model):
@@ -209,6 +244,17 @@ def test_a_missing_model_option_says_what_to_try(run):
 def test_a_choice_that_is_none_is_refused_with_the_option_named(run, model):
     mistake(run, "crossdata", "evaluate", "--model", model, "--protocol", "strikt", says=("--protocol", "strikt"))
     mistake(run, "plan", "--model", model, *SMALL, "--batch-size", "many", says=("--batch-size", "many"))
+
+
+@pytest.mark.parametrize(
+    "option", ["--train-limit", "--selection-limit", "--eval-limit", "--max-tokens", "--batch-tokens"]
+)
+def test_a_number_below_one_is_refused_before_anything_is_read(run, model, option):
+    mistake(run, "plan", "--model", model, option, "0", says=(option, "greater than or equal to 1", "`0`"))
+
+
+def test_an_interval_needs_enough_resamples(run, model):
+    mistake(run, "plan", "--model", model, *SMALL, "--n-resamples", "5", says=("--n-resamples", "100", "`5`"))
 
 
 OWN = ("--text-column", "text", "--label-column", "label")
@@ -283,6 +329,15 @@ def test_missing_datasets_are_all_named_at_once(run, model):
         40,
     )
     assert code == 0 and "imdb is not on this machine" in err
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(run, model, tmp_path, monkeypatch):
+    taken = tmp_path / "taken"
+    taken.write_text("a file where a folder should be")
+    args = ("crossdata", "run", "--model", model, *SMALL, "--eval-limit", 30)
+    mistake(run, *args, "--output-dir", taken, code=1, says=("cannot write", str(taken), "--output-dir"))
+    monkeypatch.setenv("PROBESHIFT_CACHE", str(taken))
+    mistake(run, *args, code=1, says=("cannot write", str(taken), "PROBESHIFT_CACHE"))
 
 
 def test_visualize_before_evaluate_says_what_to_run(run, model, tmp_path):

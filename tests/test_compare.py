@@ -129,7 +129,7 @@ def test_an_extract_is_compared_without_saying_anything_again(run, model, tmp_pa
     code, _, err = run("crossdata", "extract", "--model", model, "--layer-skip", "2", *SMALL[:6], *where)
     assert code == 0, err
     code, out, err = run(
-        "crossdata", "compare", "--model", model, "--eval-limit", "30", "--n-resamples", "50", "--json", *where
+        "crossdata", "compare", "--model", model, "--eval-limit", "30", "--n-resamples", "100", "--json", *where
     )
     assert code == 0, err
     assert set(json.loads(out)["best_probe"]) == {"method", "train", "layer", "score"}

@@ -183,9 +183,9 @@ MISTAKES = {
     "missing labels": (
         csv_text([("a", 1), ("b", ""), ("c", 0), ("d", "NaN")]),
         {},
-        "2 missing labels in column `label` (rows 2, 4",
+        "no label in column `label` in 2 of 4 rows (rows 2, 4",
     ),
-    "short rows": ("text,label\na,1\nb\nc,0\n", {}, "1 missing labels in column `label` (row 2"),
+    "short rows": ("text,label\na,1\nb\nc,0\n", {}, "no label in column `label` in 1 of 3 rows (row 2"),
     "one class": (csv_text([("a", 1), ("b", 1)]), {}, "all 2 labels in column `label` of mine.csv are true"),
     "one name": (csv_text([("a", "x"), ("b", "x")]), {}, "are `x`: a dataset needs rows of two kinds"),
     "two names": (csv_text([("a", "faking"), ("b", "aligned")]), {}, "--true-label VALUE"),
@@ -197,8 +197,20 @@ MISTAKES = {
         "3 different labels",
     ),
     "wrong true label": (csv_text([("a", "aligned"), ("b", "faking")]), {"true_label": "alined"}, "Nearest: `aligned`"),
-    "empty texts": (csv_text([("a", 1), ("  ", 0), ("", 1)]), {}, "2 empty texts in column `text` (rows 2, 3"),
-    "missing groups": ("text,label,q\na,1,1\nb,0,\n", {"group_column": "q"}, "1 rows without a value in `q` (row 2)"),
+    "empty texts": (csv_text([("a", 1), ("  ", 0), ("", 1)]), {}, "no text in column `text` in 2 of 3 rows (rows 2, 3"),
+    "missing groups": (
+        "text,label,q\na,1,1\nb,0,\n",
+        {"group_column": "q"},
+        "no value in column `q` in 1 of 2 rows (row 2",
+    ),
+    "separator in a text": (
+        'label,text\n1,"Rome, Italy"\n0,Paris, in Spain\n',
+        {},
+        "line 3 has 3 cells, its header 2: put double quotes around",
+    ),
+    "quote that never ends": ('label,text\n1,"a\n0,b\n', {}, "line 2 is not valid csv"),
+    "quotes inside quotes": ('label,text\n1,a\n0,"say "b" twice"\n', {}, "line 3 is not valid csv"),
+    "two columns of one name": ("text,label,label\na,1,0\nb,0,1\n", {}, "2 columns called `label`"),
     "unknown split word": (
         "text,label,part\na,1,train\nb,0,held\n",
         {"split_column": "part"},
@@ -223,13 +235,33 @@ def test_a_mistake_is_one_sentence_that_says_what_to_change(tmp_path, mistake):
     assert "\n" not in str(caught.value)
 
 
+def test_empty_cells_behind_the_last_column_are_no_mistake(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\na,1,\nb,0,,\n")
+    assert pairs(load(path)) == {("a", True), ("b", False)}
+
+
+@pytest.mark.parametrize("true_label", ["true", "True", "TRUE"])
+def test_the_case_of_a_true_label_matters_only_where_it_tells_labels_apart(tmp_path, true_label):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\na,True\nb,False\n")
+    assert pairs(load(path, true_label=true_label)) == {("a", True), ("b", False)}
+    path.write_text("text,label\na,x\nb,X\n")
+    assert pairs(load(path, true_label="X")) == {("a", False), ("b", True)}
+
+
+def test_a_folder_in_place_of_a_table_is_called_one(tmp_path):
+    with pytest.raises(UsageError, match="is a folder: name one table in it"):
+        load(tmp_path)
+
+
 def test_float_nan_labels_are_missing_labels(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
     path = tmp_path / "mine.parquet"
     parquet.write_table(pyarrow.table({"text": ["a", "b", "c"], "label": [1.0, float("nan"), 0.0]}), path)
-    with pytest.raises(UsageError, match=r"1 missing labels in column `label` \(row 2"):
+    with pytest.raises(UsageError, match=r"no label in column `label` in 1 of 3 rows \(row 2"):
         load(path)
 
 

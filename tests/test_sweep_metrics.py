@@ -202,7 +202,9 @@ def test_mcnemar_is_the_exact_binomial_of_the_rows_that_differ():
 def test_detections_of_whole_groups_are_counted_by_group_and_of_single_rows_by_row():
     first, second = np.zeros(30, dtype=bool), np.arange(30) < 8
     assert detection_p(first, second, np.arange(30)) == pytest.approx(detection_p(first, second))
-    assert detection_p(first, ~first, np.arange(30) // 10) == pytest.approx(2 * 0.5**3)  # three groups, whatever their rows
+    assert detection_p(first, ~first, np.arange(30) // 10) == pytest.approx(
+        2 * 0.5**3
+    )  # three groups, whatever their rows
     assert detection_p(first, first, np.arange(30) // 10) == 1.0
 
 

@@ -238,10 +238,16 @@ def test_another_extraction_is_reported_before_any_claim(tmp_path, run, monkeypa
     assert code == 0
     found = json.loads(out)
     assert [r["set"] for r in found["activity"] if r["mismatch"]] == ["benchmark"]
-    assert found["conclusions"]["first"][0].startswith("The features of benchmark are not at the level of alignment-faking")
+    assert found["conclusions"]["first"][0].startswith(
+        "The features of benchmark are not at the level of alignment-faking"
+    )
     assert comparison(finished)["conclusions"]["first"] == []
     text = (tmp_path / FOLDER / "report.txt").read_text()
-    assert text.index("Before any claim") < text.index("features of benchmark are not") < text.index("What may be concluded")
+    assert (
+        text.index("Before any claim")
+        < text.index("features of benchmark are not")
+        < text.index("What may be concluded")
+    )
     assert "Before any claim" not in (finished / FOLDER / "report.txt").read_text()
 
 

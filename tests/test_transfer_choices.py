@@ -77,7 +77,9 @@ def test_what_an_endpoint_will_cost_is_said_before_it_is_asked_and_only_then(tmp
         evaluate.run(opened(tmp_path, judge=judge, score="overall", **SMALL))
         told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "to judge" in r.getMessage()]
         assert len(told) == 2, "texts to choose on, then test texts"
-        assert all(re.search(r"calls, about .*; about \$0\.\d\d, at most .* \(prices of 2026-01-31\)", line) for line in told)
+        assert all(
+            re.search(r"calls, about .*; about \$0\.\d\d, at most .* \(prices of 2026-01-31\)", line) for line in told
+        )
         caplog.clear()
         evaluate.evaluate(opened(tmp_path, judge=judge, score="overall", **SMALL))
     assert not [r for r in caplog.records if r.levelname == "WARNING" and "to judge" in r.getMessage()]

@@ -25,7 +25,7 @@ import numpy as np
 
 from probeshift.arrays import Activations, AnswerTypes, Groups, Labels, Targets
 from probeshift.errors import StoreError, nearest
-from probeshift.provenance import cannot_write, environment, publish, settle, sha256_file, sha256_json
+from probeshift.provenance import cannot_write, discard, environment, publish, settle, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ def write_shard(
         checksum, size = sha256_file(temporary), temporary.stat().st_size
         settle(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise cannot_write(path, error) from error
     publish(sidecar, json.dumps({"sha256": checksum, "bytes": size, "sequences": len(sequences), **record}, indent=1))
 

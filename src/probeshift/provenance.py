@@ -67,9 +67,14 @@ def publish(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         settle(temporary, path)
     except OSError as error:
-        with suppress(OSError):  # a file in the place of a folder has nothing in it
-            temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise cannot_write(path, error) from error
+
+
+def discard(temporary: Path) -> None:
+    """Remove a temporary file, if there is one and its folder is one."""
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def settle(temporary: Path, path: Path) -> None:

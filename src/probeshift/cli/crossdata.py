@@ -63,23 +63,25 @@ def _settings(
 
 @app.command()
 @options_from(*_ALL, skip=_SKIP)
-def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False) -> None:
+def extract(given: dict[str, Any], data: OwnData = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Read training activations and fit every probe.
 
     Example: probeshift crossdata extract --model qwen3-4b --layer-skip 2
     """
     settings = _settings(given, data)
     if dry_run:
-        return _print_plan(crossdata.plan(Comparison.open(settings), ("train", "selection")), as_json=False)
+        return _print_plan(crossdata.plan(Comparison.open(settings), ("train", "selection")), as_json)
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         probes = crossdata.extract(comparison, on_progress=on_progress)
     say_tokens(comparison)
-    folder = crossdata.result_folder(settings).folder
-    say(
-        f"{sum(len(p.card.layers) for p in probes)} probes: {len(probes)} (method, dataset) pairs at {len(probes[0].card.layers)} layers"
-    )
-    print(folder / "probe_vectors.jsonl")
+    path = comparison.results.folder / "probe_vectors.jsonl"
+    layers = probes[0].card.layers
+    n_probes = len(probes) * len(layers)
+    if as_json:
+        return print_json({"probes": n_probes, "layers": layers, "tokens": comparison.tokens(), "paths": [path]})
+    say(f"{n_probes} probes: {len(probes)} (method, dataset) pairs at {len(layers)} layers")
+    print(path)
 
 
 LayerDepth = Annotated[
@@ -99,6 +101,7 @@ def evaluate(
     layers: Layers = None,
     data: OwnData = None,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score every probe on every test set, with intervals.
 
@@ -106,17 +109,20 @@ def evaluate(
     """
     settings = _settings(given, data, continues=True)
     if dry_run:
-        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json=False)
+        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json)
     asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         rows = crossdata.evaluate(comparison, layers=asked, on_progress=on_progress)
     say_tokens(comparison)
-    folder = crossdata.result_folder(settings).folder
     undefined = int(rows["value"].isna().sum())
+    names = ("probe_evaluate-v2.jsonl", "results.parquet", "results.csv")
+    paths = [comparison.results.folder / name for name in names]
+    if as_json:
+        return print_json({"rows": len(rows), "undefined": undefined, "tokens": comparison.tokens(), "paths": paths})
     say(f"{len(rows)} rows, {undefined} undefined (the reason is in each row)")
-    for name in ("probe_evaluate-v2.jsonl", "results.parquet", "results.csv"):
-        print(folder / name)
+    for path in paths:
+        print(path)
 
 
 FigureLayer = Annotated[

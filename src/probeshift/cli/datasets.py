@@ -193,7 +193,8 @@ def _leaks(report: dict[str, Any]) -> str:
     if limited is None or limited["share"] is None:
         return "rows have no entity apart from their question"
     first = f"the first {limited['train_questions']:,} train questions"
-    many = f"{limited['share']:.1%} of test rows share a {report['entity']} with {first}"
+    entity = f"{'an' if report['entity'][0] in 'aeiou' else 'a'} {report['entity']}"
+    many = f"{limited['share']:.1%} of test rows share {entity} with {first}"
     by_question = report["entity_leak_by_question"]["share"] or 0.0
     compared = f" (split by question: {by_question:.1%})" if report["split_by"] == "entity" else ""
     return f"{many}, {whole['share']:.1%} with all {whole['train_questions']:,}{compared}"

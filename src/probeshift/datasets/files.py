@@ -91,6 +91,8 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         UsageError: no such file, an unknown format, no rows.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name one table in it.")
     if not path.is_file():
         beside = [p.name for p in path.parent.iterdir() if p.suffix in _TABLES] if path.parent.is_dir() else []
         raise UsageError(f"there is no file {path}. {nearest(path.name, beside)}")
@@ -134,9 +136,8 @@ def texts_of(path: Path, rows: list[Row], column: str) -> list[str]:
     empty = [i for i, text in enumerate(texts) if not text.strip()]
     if empty:
         raise UsageError(
-            f"{path.name} has {len(empty)} empty texts in column `{column}` ({row_numbers(empty)}, counted from "
-            "1 without the header): "
-            "remove or fill these rows."
+            f"{path.name} has no text in column `{column}` in {len(empty):,} of {len(texts):,} rows ({row_numbers(empty)}, "
+            "counted from 1 without the header): remove or fill them."
         )
     return texts
 
@@ -158,9 +159,8 @@ def truth_labels(path: Path, values: list[Any], column: str, true_label: str | N
     missing = [i for i, value in enumerate(values) if is_missing(value)]
     if missing:
         raise UsageError(
-            f"{path.name} has {len(missing)} missing labels in column `{column}` ({row_numbers(missing)}, "
-            "counted from 1 without the "
-            "header): remove or label these rows."
+            f"{path.name} has no label in column `{column}` in {len(missing):,} of {len(values):,} rows "
+            f"({row_numbers(missing)}, counted from 1 without the header): remove or label them."
         )
     texts = [_plain(value) for value in values]
     labels = (
@@ -196,6 +196,8 @@ def _as_truth(path: Path, texts: list[str], column: str) -> list[bool]:
 
 
 def _as_named(path: Path, texts: list[str], column: str, true_label: str) -> list[bool]:
+    if true_label not in texts:  # `true` for True, unless case tells labels apart
+        texts, true_label = [text.lower() for text in texts], true_label.lower()
     found = set(texts)
     if true_label not in found:
         raise UsageError(
@@ -222,8 +224,8 @@ def groups_of(path: Path, rows: list[Row], column: str | None) -> list[str] | No
     missing = [i for i, row in enumerate(rows) if is_missing(row.get(column))]
     if missing:
         raise UsageError(
-            f"{path.name} has {len(missing)} rows without a value in `{column}` ({row_numbers(missing)}): fill "
-            "them or drop --group-column."
+            f"{path.name} has no value in column `{column}` in {len(missing):,} of {len(rows):,} rows "
+            f"({row_numbers(missing)}, counted from 1 without the header): fill them or drop --group-column."
         )
     return [_plain(row[column]) for row in rows]
 

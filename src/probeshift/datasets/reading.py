@@ -19,7 +19,8 @@ _LONGEST_CELL = 2**31 - 1  # the csv module's default of 128 KiB is shorter than
 def read_rows(path: Path, *, header: bool | None = None) -> Iterator[Row]:
     """The rows of a file, one dict each. Columns of a csv without a header row are named "0", "1", ...
 
-    `header` says whether a csv or tsv has a header row; None looks: a first row with a number in it is no header.
+    `header` says whether a csv or tsv has a header row; None looks: a first row with a number in it is no header. A table
+    said to have one is a user's own: a cell too many, or quotes that do not match, would cut texts short and are refused.
 
     Raises:
         UsageError: the format is unknown, or the file is not what its name says.
@@ -73,12 +74,42 @@ def _read_delimited(path: Path, header: bool | None = None) -> Iterator[Row]:
         names = [str(i) for i in range(len(first))] if headerless else [name.strip() for name in first]
         if headerless or not first:
             file.seek(0)
+        if header:
+            _check_header(path, names)
         # skipinitialspace: tables without a header are also published as `1, Title, "Text"`
         plain = delimiter == "\t" and _has_stray_quotes(path, len(names))
         quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-        for cells in csv.reader(file, delimiter=delimiter, skipinitialspace=headerless, quoting=quoting):
+        reader = csv.reader(
+            file, delimiter=delimiter, skipinitialspace=headerless, quoting=quoting, strict=bool(header)
+        )
+        for cells in _records(path, reader, len(names) if header else None):
             if any(cells):
                 yield {name: cells[i] if i < len(cells) else None for i, name in enumerate(names)}
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    doubled = next((name for name in names if name and names.count(name) > 1), None)
+    if doubled:
+        raise UsageError(f"{path.name} has {names.count(doubled)} columns called `{doubled}`: rename or remove one.")
+
+
+def _records(path: Path, reader: Any, width: int | None) -> Iterator[list[str]]:
+    """The cells of each row; no more than `width` of them, if that is given."""
+    lines = 1  # what the header took
+    try:
+        for cells in reader:
+            if width is not None and any(cells[width:]):
+                raise UsageError(
+                    f"{path.name} line {lines + 1} has {len(cells)} cells, its header {width}: put double quotes around a cell "
+                    "that holds the separator."
+                )
+            yield cells
+            lines = 1 + reader.line_num
+    except csv.Error as error:
+        raise UsageError(
+            f"{path.name} line {lines + 1} is not valid csv ({error}): double quotes stand around a whole cell, and are "
+            "doubled inside it."
+        ) from error
 
 
 def _has_stray_quotes(path: Path, n_columns: int) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from probeshift.errors import UsageError
 from probeshift.exchange.cards import parsed
 from probeshift.exchange.formats import Format, Found, Target, no_biases
-from probeshift.provenance import cannot_write, settle
+from probeshift.provenance import cannot_write, discard, settle
 from probeshift.results import ProbeFile
 
 _CARD = "probeshift.card"
@@ -41,7 +41,7 @@ def write_gguf(probes: ProbeFile, target: Target) -> None:
         writer.close()
         settle(temporary, target.path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
         raise cannot_write(target.path, error) from error
 
 

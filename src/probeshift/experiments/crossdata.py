@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from probeshift.datasets import Dataset
 from probeshift.experiments.inputs import DataSettings, ModelSettings, Settings, Workspace, load_datasets
 from probeshift.layers import REFERENCE_DEPTH, parse_layers, sampled_layers
@@ -45,7 +47,7 @@ class CrossdataSettings(Settings):
     """strict: sign and threshold from training data. published: as in the literature, from the evaluation labels."""
     seed: int = 0
     """Seed of everything random: probes and resamples."""
-    n_resamples: int = 1000
+    n_resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""
     output_dir: Path = Path("output/comparison")
     """Results go to a folder of the model's name below this one."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from probeshift.datasets import MISSION_DATASETS, Dataset, Statement, load_dataset, load_file
 from probeshift.errors import MissingError, UsageError
@@ -64,9 +64,9 @@ class ModelSettings(Settings):
     """Run code that comes with the checkpoint."""
     batch_size: int | str | None = None
     """Most prompts in one forward; `auto` lets the token budget decide."""
-    batch_tokens: int | None = None
+    batch_tokens: int | None = Field(default=None, ge=1)
     """Most tokens in one forward."""
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     """Cut longer prompts from the left, in a chat template the middle of the user's words (counted); without it they are refused."""
     special_tokens: bool = True
     """Let the tokenizer add its special tokens (BOS), as it does by default."""
@@ -102,11 +102,11 @@ class DataSettings(Settings):
     """question: as published. entity: a city, word or article stays on one side."""
     skip_missing: bool = False
     """Leave out datasets that are not on this machine instead of stopping."""
-    train_limit: int = 400
+    train_limit: int = Field(default=400, ge=1)
     """Training questions per dataset."""
-    selection_limit: int = 200
+    selection_limit: int = Field(default=200, ge=1)
     """Questions per dataset for choosing layers and ceilings."""
-    eval_limit: int = 2000
+    eval_limit: int = Field(default=2000, ge=1)
     """Test questions per dataset."""
 
     def limit(self, split: str) -> int:

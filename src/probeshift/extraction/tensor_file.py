@@ -21,7 +21,7 @@ from probeshift.activations import ActivationStore, read_tensor, shard_paths, te
 from probeshift.arrays import Activations, Groups, Targets
 from probeshift.errors import StoreError, UsageError, nearest
 from probeshift.layers import layer_name
-from probeshift.provenance import cannot_write, settle, sha256_json
+from probeshift.provenance import cannot_write, discard, settle, sha256_json
 
 _NEEDED = ("activations", "labels", "layer_indices", "positions")
 
@@ -41,12 +41,12 @@ def write_tensor_file(store: ActivationStore, path: Path) -> None:
         torch.save({"activations": _lay_out(store, laid_out), **_beside(store)}, finished)
         settle(finished, path)
     except (OSError, RuntimeError) as error:  # torch says that a file cannot be written by a RuntimeError
-        finished.unlink(missing_ok=True)
+        discard(finished)
         raise cannot_write(
             path, error if isinstance(error, OSError) else OSError(0, str(error).splitlines()[0])
         ) from error
     finally:
-        laid_out.unlink(missing_ok=True)
+        discard(laid_out)
 
 
 def _lay_out(store: ActivationStore, path: Path) -> torch.Tensor:

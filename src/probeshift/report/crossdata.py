@@ -60,7 +60,12 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
     parts = []
     for model, part in rows.groupby("model", sort=False):
         method = part["method"].iloc[0]
-        _check(part, method, layer)
+        _check(
+            part,
+            method,
+            layer,
+            f"The files of {model} hold no other; --import one model's folder, or name another layer.",
+        )
         tops = ceilings(part, protocol="published", selected_on="test")
         chosen = (
             best_layer(part, metric="accuracy", split="test", protocol="published").layer if layer is None else layer
@@ -74,14 +79,15 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
     return Pages(tables, notes, paths, {str(p.numbers["model"]): p.numbers for p in parts})
 
 
-def _check(rows: pd.DataFrame, method: str, layer: int | None) -> None:
+def _check(rows: pd.DataFrame, method: str, layer: int | None, way_out: str | None = None) -> None:
     methods, layers = sorted(rows["method"].unique()), sorted(rows["layer"].unique())
     if method not in methods:
         raise UsageError(f"method `{method}` was not evaluated. {nearest(method, methods)}")
     if layer is not None and layer not in layers:
         close = sorted(layers, key=lambda x: abs(x - layer))[:3]
         raise UsageError(
-            f"layer {layer} was not evaluated. Nearest: {', '.join(map(str, close))}. Evaluate it with --layers {layer}."
+            f"layer {layer} was not evaluated. Nearest: {', '.join(map(str, close))}. "
+            f"{way_out or f'Evaluate it with --layers {layer}.'}"
         )
 
 
@@ -96,30 +102,59 @@ def _draw(
     note: str,
 ) -> Pages:
     protocol, model = rows["protocol"].iloc[0], rows["model"].iloc[0]
-    ratio = recovered(rows, correct, layer=layer, method=method, protocol=protocol, ceiling=tops)
-    auc = pick(rows, split="test", protocol=protocol, layer=layer, method=method, metric="auroc")
+    beside = [m for m in dict.fromkeys((method, *CONTROLS)) if m in set(rows["method"])]
+    shares = {m: recovered(rows, correct, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in beside}
+    ranks = {m: pick(rows, split="test", protocol=protocol, layer=layer, method=m, metric="auroc") for m in beside}
+    ratio, auc, blind = shares[method], ranks[method], _by_luck(ranks)
     share = cross_matrix(
-        ratio, metric="recovered", title="Recovered accuracy: share of the best in-distribution accuracy"
+        ratio,
+        metric="recovered",
+        title="Recovered accuracy: share of the best in-distribution accuracy",
+        caption=_recovered_by_luck(shares) or _all_undefined("recovered accuracy", ratio),
     )
-    ranking = cross_matrix(auc, metric="auroc", title="AUROC: true statements above false ones")
+    ranking = cross_matrix(
+        auc,
+        metric="auroc",
+        title="AUROC: true statements above false ones",
+        caption=blind or _all_undefined("AUROC", auc),
+    )
     figures = {"cross_dataset_matrix_recovered": (share, ratio), "cross_dataset_matrix_auc": (ranking, auc)}
     curve = by_layer(rows, "accuracy", method, protocol=protocol)
     if curve["layer"].nunique() > 1:
         figures["accuracy_by_layer"] = (layer_curve(curve, title="Accuracy by layer", model=model), curve)
     paths = [save_figure(figure, folder / f"{name}.png", table)[0] for name, (figure, table) in figures.items()]
-    beside = [m for m in (method, *CONTROLS) if m in set(rows["method"])]
-    ratios = {m: recovered(rows, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in dict.fromkeys(beside)}
-    means = _means(ratios, rows, layer, protocol)
+    means = _means(shares, rows, layer, protocol)
     about = f"{model}, {method}, layer {layer}, {protocol}"
     shown = [("recovered accuracy", ratio, "{:.0%}"), ("AUROC", auc, "{:.2f}")]
     matrices = [_matrix_table(f"{name}: {about}", t, pattern) for name, t, pattern in shown if t["value"].notna().any()]
-    empty = [
-        f"{name} is undefined in every cell: {t['reason'].iloc[0]}" for name, t, _ in shown if t["value"].isna().all()
-    ]
-    tables = (*matrices, _means_table(means))
-    notes = (note, *empty, *((_PUBLISHED,) if protocol == "published" else ()))
+    empty = [said for name, t, _ in shown if (said := _all_undefined(name, t))]
+    tables = (*matrices, *([_means_table(means)] if not ratio["in_distribution"].all() else []))
+    notes = (note, *empty, *((blind,) if blind else ()), *((_PUBLISHED,) if protocol == "published" else ()))
     numbers = {"model": model, "layer": layer, "method": method, "protocol": protocol, "means": means}
     return Pages(tables, notes, tuple(paths), numbers)
+
+
+def _all_undefined(name: str, cells: pd.DataFrame) -> str | None:
+    return f"{name} is undefined in every cell: {cells['reason'].iloc[0]}" if cells["value"].isna().all() else None
+
+
+def _by_luck(ranks: Mapping[str, pd.DataFrame]) -> str | None:
+    """In how many cells away from home the interval leaves chance out, for the control too: what such an interval is worth."""
+    found = []
+    for name, cells in ranks.items():
+        away = cells[~cells["in_distribution"].astype(bool)].dropna(subset=["ci_low"])
+        off = int(((away["ci_low"] > away["chance"]) | (away["ci_high"] < away["chance"])).sum())
+        found += [f"{name} {off} of {len(away)}"] if len(away) else []
+    if len(found) < 2:
+        return None
+    return f"cells away from home whose interval leaves chance out: {', '.join(found)}; intervals are over questions, not directions"
+
+
+def _recovered_by_luck(shares: Mapping[str, pd.DataFrame]) -> str | None:
+    """What the control recovers away from home, beside the drawn method."""
+    means = {name: _away(cells, "value")["others"]["mean"] for name, cells in shares.items()}
+    found = [f"{name} {mean:.0%}" for name, mean in means.items() if mean is not None]
+    return f"recovered away from home on average: {', '.join(found)}" if len(found) > 1 else None
 
 
 def _means(ratios: Mapping[str, pd.DataFrame], rows: pd.DataFrame, layer: int, protocol: str) -> dict[str, Any]:

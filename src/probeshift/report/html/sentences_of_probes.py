@@ -80,7 +80,9 @@ def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
     """The hard test, where the sweep made it."""
     left = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if left:
-        bounds = {row["left_out"]: row.get("auroc_ci") or row.get("ci") for row in left}  # `ci`: of sweeps compared before
+        bounds = {
+            row["left_out"]: row.get("auroc_ci") or row.get("ci") for row in left
+        }  # `ci`: of sweeps compared before
         above = [name for name, ci in bounds.items() if ci and ci[0] > _COIN]
         yield (
             "Trained on all sources but one and tried on that one, on rows about things that no training row is about, the probe is "

@@ -31,7 +31,10 @@ def gap_table(found: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for gap in found["gaps"]:
         mean = {"gap": gap["mean"], "ci": gap.get("ci"), "reason": gap.get("reason"), "source_trained_on": None}
-        for name, v in {**gap["sets"], **({f"mean of {gap['n_defined']}": mean} if gap["n_defined"] != 1 else {})}.items():
+        for name, v in {
+            **gap["sets"],
+            **({f"mean of {gap['n_defined']}": mean} if gap["n_defined"] != 1 else {}),
+        }.items():
             low, high = v.get("ci") or (None, None)
             rows.append(
                 {

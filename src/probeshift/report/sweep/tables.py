@@ -112,7 +112,10 @@ def _auroc_table(found: Mapping[str, Any]) -> Table:
         mark = " *" if v["source_trained_on"] else ""
         return _estimate(v, "auroc") + mark
 
-    title, (_, columns, rows) = "AUROC with 95 % intervals (* rows of the same source are in training)", _by_set(found, cell)
+    title, (_, columns, rows) = (
+        "AUROC with 95 % intervals (* rows of the same source are in training)",
+        _by_set(found, cell),
+    )
     return title + _exact_note(rows), columns, rows
 
 
@@ -197,7 +200,9 @@ def _gains_table(found: Mapping[str, Any]) -> Table:
 
 
 def _gap_table(found: Mapping[str, Any]) -> Table:
-    names = [n for n in found["gaps"][-1]["sets"] if any(g["sets"].get(n, {}).get("gap") is not None for g in found["gaps"])]
+    names = [
+        n for n in found["gaps"][-1]["sets"] if any(g["sets"].get(n, {}).get("gap") is not None for g in found["gaps"])
+    ]
     rows = [
         (str(g["step"]), g["in_distribution"] or _NONE, _change(g["mean"], g.get("ci")),
          f"{g['n_defined']} of {g['n_sets']}", g.get("worst") or _NONE, *(_gap(g["sets"].get(name)) for name in names))

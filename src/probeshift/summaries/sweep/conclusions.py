@@ -71,7 +71,9 @@ def _at_equal_size(row: Mapping[str, Any]) -> str:
 def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
     defined = [row for row in found["leave_one_out"] if row.get("auroc") is not None]
     if defined:
-        parts = ", ".join(f"{r['left_out']} {r['auroc']:.3f} {_interval(r['auroc_ci'])} (n = {r['n']})" for r in defined)
+        parts = ", ".join(
+            f"{r['left_out']} {r['auroc']:.3f} {_interval(r['auroc_ci'])} (n = {r['n']})" for r in defined
+        )
         shared = any(r["n_shared"] for r in defined)
         without = " (on its rows about what no training row is about)" if shared else ""
         yield f"On a source that no training row came from{without}, a probe trained on all others has AUROC: {parts}."

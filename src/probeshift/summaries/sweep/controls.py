@@ -57,7 +57,12 @@ def leave_one_out(found: MixtureScores, sets: SweepSets) -> list[dict[str, Any]]
         n_shared = int(found.where(source).sum() - of.sum())
         if not of.any():
             rows.append(
-                {"left_out": source, "auroc": None, "auroc_reason": "all_its_groups_are_in_training", "n_shared": n_shared}
+                {
+                    "left_out": source,
+                    "auroc": None,
+                    "auroc_reason": "all_its_groups_are_in_training",
+                    "n_shared": n_shared,
+                }
             )
             continue
         scores, labels = found.scores[index], found.labels
