@@ -1,14 +1,12 @@
 """What a transfer study may choose beside its defaults: how the target's layer is found, other maps, a local judge."""
 
 import json
-import re
 import shutil
 
 import pandas as pd
 import pytest
 import tiny_models
 import transfer_study
-from judge_server import Reply, serving
 
 from probeshift.experiments.transfer import evaluate
 from probeshift.experiments.transfer.maps import alignment_texts, fit
@@ -68,21 +66,6 @@ def a_judge(folder):
 
 
 SMALL = {"methods": ["linear"], "strengths": [1.0], "prompts": {"n_selection": 1, "n_test": 1}, "kl_target": None}
-
-
-def test_what_an_endpoint_will_cost_is_said_before_it_is_asked_and_only_then(tmp_path, caplog):
-    prices = {"prompt": 2.0, "reply": 4.0, "as_of": "2026-01-31"}
-    with serving(Reply("Rating: [[1]]")) as server:
-        judge = {"backend": "openai", "model": "m", "base_url": server.base_url, "prices": prices}
-        evaluate.run(opened(tmp_path, judge=judge, score="overall", **SMALL))
-        told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "to judge" in r.getMessage()]
-        assert len(told) == 2, "texts to choose on, then test texts"
-        assert all(
-            re.search(r"calls, about .*; about \$0\.\d\d, at most .* \(prices of 2026-01-31\)", line) for line in told
-        )
-        caplog.clear()
-        evaluate.evaluate(opened(tmp_path, judge=judge, score="overall", **SMALL))
-    assert not [r for r in caplog.records if r.levelname == "WARNING" and "to judge" in r.getMessage()]
 
 
 def test_a_local_judge_scores_every_text_and_its_quality_stands_beside(tmp_path, run):

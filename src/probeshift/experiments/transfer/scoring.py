@@ -69,12 +69,12 @@ class Scorer:
         return found if self.judge is None else found.join(self._judged(texts))
 
     def _judged(self, texts: Sequence[Text]) -> pd.DataFrame:
-        from probeshift.steering.judges import RUBRICS, Asked, Sample, judge_samples, score_rows
+        from probeshift.steering.judges import Sample, judge_samples, questions_about, score_rows
 
         assert self.judge is not None
         told = {c.id: c.told for c in self.study.data.concepts}
         samples = [Sample(t.generation.text, told[t.ask.concept], t.ask.prompt) for t in texts]
-        self._announce([Asked(rubric, sample) for sample in samples for rubric in RUBRICS])
+        self._announce(questions_about(samples))
         judgements, usage = judge_samples(
             samples, self.judge, cache=self.cache, most_missing=self.study.settings.judge.most_missing,
             progress=self.study.on_progress,
