@@ -34,7 +34,7 @@ SMALL = (
     "--eval-limit",
     "30",
     "--n-resamples",
-    "50",
+    "100",
 )
 DOCUMENT = (
     "r0_acc_by_layer", "r1a_by_algorithms", "r1b_by_train", "r1c_by_layer", "r2_probes", "r3a_datasets", "r3b_matrix",

@@ -111,7 +111,7 @@ def test_a_set_has_one_colour_in_all_curves_of_the_mixtures(opened):
         "[c.textContent.split(',')[0], c.getAttribute('fill')]))"
     )
     colours = {name: {colour for other, colour in pairs if other == name} for name, _ in pairs}
-    assert len(colours) > 2 and all(len(found) == 1 for found in colours.values())
+    assert len(colours) == 2 and all(len(found) == 1 for found in colours.values())
     assert len({min(found) for found in colours.values()}) == len(colours)
 
 
