@@ -131,7 +131,7 @@ def engine(setting: Setting, folder: Path, *, unsorted: int | None = None, **cha
 
 
 def prefix_check(setting: Setting, _folder: Path) -> Run:
-    """The part of `engine` that a store pays once: its cheapest group computed both ways before prefixes are reused."""
+    """What a loaded model pays once, in the round that is dropped: a group computed both ways before prefixes are reused."""
     plan = setting.plan()
     reader = BatchReader(setting.model, setting.options.layers, plan.sequences, plan.positions)
     groups = [Batch(b.prefix, (group,)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1]
@@ -268,13 +268,11 @@ def time_once(setting: Setting, contestant: Contestant) -> dict[str, float]:
 def ratios(workload: str, times: Times, clock: str) -> list[dict[str, Any]]:
     """What is compared, round by round, so that a slow moment of the machine hits both sides; the median counts."""
     t = {name: np.array([r[clock] for r in rounds]) for name, rounds in times.items()}
-    checked = t["engine"] - t.get("prefix check", 0)
     plain = ", no reuse" if "engine, no reuse" in t else ""
     asked = {
         "engine vs bare forward of the same batches": (t[f"bare{plain}"], t[f"engine{plain}"]),
-        "engine vs bare, both reusing, check apart": (t["bare"] if plain else None, checked),
+        "engine vs bare, both reusing": (t["bare"] if plain else None, t["engine"]),
         "prefix reuse on vs off": (t.get("engine, no reuse"), t["engine"]),
-        "prefix reuse on vs off, check apart": (t.get("engine, no reuse"), checked),
         **{
             f"engine vs {name}": (t[name], t["engine"])
             for name in t
