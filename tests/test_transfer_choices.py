@@ -9,7 +9,8 @@ import tiny_models
 import transfer_study
 
 from probeshift.experiments.transfer import evaluate
-from probeshift.experiments.transfer.maps import alignment_texts, fit
+from probeshift.experiments.transfer.alignment import alignment_texts
+from probeshift.experiments.transfer.maps import fit
 from probeshift.experiments.transfer.settings import TransferSettings
 from probeshift.experiments.transfer.study import Study
 from probeshift.experiments.transfer.vectors import load, make_vectors

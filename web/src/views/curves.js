@@ -19,7 +19,7 @@ const BOUNDS = [["ci_low", "ci_high"], ["low", "high"], ["value_low", "value_hig
 export const namesOf = (header) => header.columns.map((column) => column.name);
 const TITLES = {
   auroc_by_step: ["AUROC by step", "Held-out rows of each set. A set's own rows come into training at the step named after it."],
-  gain_per_row: ["Gain of each step, per 1,000 rows added", "Paired on the same test rows."],
+  gain_per_row: ["Gain of each step, per 1,000 rows added", "Paired on the same test rows. A rate: the gain of a step that adds 200 rows is shown five times as large."],
   gap_by_step: ["Gap: AUROC at home less AUROC on each other set", "At home: the sets the probe was first trained on. Below 0, another set is read better than home."],
   same_size: ["More sources at equal size", "AUROC of a mixture cut to as many rows as the first step has, less that of the first step: what variety alone does."],
 };

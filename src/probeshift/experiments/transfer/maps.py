@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probeshift.errors import MissingError, StoreError, UsageError
-from probeshift.experiments.transfer.split import read_json
+from probeshift.errors import StoreError
+from probeshift.experiments.transfer.alignment import alignment_texts
 from probeshift.experiments.transfer.study import MAPS, Study
-from probeshift.provenance import sha256_json, sha256_text
+from probeshift.experiments.transfer.vectors import load as load_vectors
+from probeshift.provenance import sha256_json
 
 if TYPE_CHECKING:
     from probeshift.steering.maps.transfer_map import TransferMap
@@ -18,33 +19,6 @@ if TYPE_CHECKING:
 # Shuffled maps are averaged over this many for the cosines: one is no null.
 SHUFFLED_MAPS = 20
 CONTROL = "shuffled"
-
-
-def alignment_texts(study: Study) -> list[str]:
-    """The generic texts: bundled statements of facts, or the lines (or JSON list) of a file; the first by hash.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: a JSON file that is no list of texts.
-    """
-    asked = study.settings.alignment
-    texts = list(dict.fromkeys(text.strip() for text in _texts(asked.file) if text.strip()))
-    return sorted(texts, key=lambda text: sha256_text(f"{study.settings.seed}:{text}"))[: asked.limit]
-
-
-def _texts(path: Path | None) -> list[str]:
-    from probeshift.datasets import FACTS_DATASETS, load_dataset
-
-    if path is None:
-        return [s.text for name in FACTS_DATASETS for s in load_dataset(name).statements]
-    if not path.is_file():
-        raise MissingError(f"there is no file {path} of alignment text.")
-    if path.suffix != ".json":
-        return path.read_text(encoding="utf-8").splitlines()
-    found = read_json(path, "a list of texts")
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise UsageError(f"{path} is no JSON list of texts. Give a list, or a .txt file with a text a line.")
-    return found
 
 
 def fit(study: Study, methods: Sequence[str], *, skip_impossible: bool = False) -> dict[str, list[TransferMap]]:
@@ -105,29 +79,8 @@ def load(study: Study, method: str, seed: int) -> TransferMap:
     return load_map(path)
 
 
-def swept_layer(study: Study, measure: str) -> int:
-    """The target layer that goes best with the source's on held-out alignment text.
-
-    Raises:
-        UsageError: the alignment text overlaps with concepts or is too short.
-    """
-    from probeshift.experiments.transfer.opening import layer_of
-    from probeshift.steering.maps.alignment import align
-    from probeshift.steering.maps.layers import sweep_layers
-    from probeshift.steering.maps.overlap import refuse_overlap
-
-    texts, asked = alignment_texts(study), study.settings
-    source, target = study.model(asked.source), study.model(asked.target)
-    refuse_overlap(texts, study.all_text())
-    aligned = align(source, target, texts, pairing=asked.alignment.pairing, max_tokens=asked.alignment.max_tokens)
-    layer = layer_of(asked.model(asked.source), source.info.n_layers)
-    return sweep_layers(aligned, layer, range(target.info.n_layers), measure, study.told(f"layers by {measure}")).best
-
-
 def _layers(study: Study) -> tuple[int, int]:
     """The layers that the saved vectors were made at: maps go between those."""
-    from probeshift.experiments.transfer.vectors import load as load_vectors
-
     both = (load_vectors(study, name) for name in (study.settings.source, study.settings.target))
     source, target = (next(iter(vectors.values())).layer for vectors in both)
     return source, target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from probeshift.experiments.transfer.maps import alignment_texts
+from probeshift.experiments.transfer.alignment import alignment_texts
 from probeshift.experiments.transfer.scoring import labelled_texts
 from probeshift.experiments.transfer.study import EVALUATION, Study
 from probeshift.steering.judges import RUBRICS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probeshift.errors import StoreError
+from probeshift.experiments.transfer.alignment import swept_layer
 from probeshift.experiments.transfer.opening import layer_of
 from probeshift.experiments.transfer.study import VECTORS, Study
 
@@ -33,7 +34,6 @@ def find_layer(study: Study, name: str) -> int:
     Raises:
         UsageError: it lies outside the model.
     """
-    from probeshift.experiments.transfer.maps import swept_layer
     from probeshift.steering.maps.layers import SWEEPS, relative_layer
 
     entry = study.settings.model(name)

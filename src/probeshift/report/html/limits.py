@@ -30,7 +30,7 @@ def limits(run: RunFolder) -> list[str]:
 def _of_kind(run: RunFolder) -> Iterator[str]:
     if run.kind == "mixture":
         said = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))["conclusions"]
-        yield from (*said.get("first", ()), *said["may_not"])
+        yield from (*said.get("first", ()), *map(_sentence, said["may_not"]))
     if run.kind == "model":
         n = int(run.tables["closeness"]["n_concepts"].iloc[0])
         if n < _FEW_CONCEPTS:
@@ -47,6 +47,11 @@ def _of_kind(run: RunFolder) -> Iterator[str]:
             "One rule, one seed of the random vector and few prompts show that the machinery works, not how well steering works. A rule "
             "checked by a program says nothing on whether a text is good."
         )
+
+
+def _sentence(clause: str) -> str:
+    """ "That more sources ..." is a clause below the report's heading; here it stands among sentences."""
+    return f"It does not follow {clause[0].lower()}{clause[1:]}" if clause.startswith(("That ", "Which ")) else clause
 
 
 def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
