@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,11 +191,21 @@ def diff(a: First, b: Second, top: Top = 20, output: CellsTo = None, as_json: As
         return print_json({"counts": found.counts(), "settings": settings, "cells": to_records(shown)})
     for name, x, y in found.settings:
         print(f"{name}: {_words(x)} -> {_words(y)}")
-    print(", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts().items()))
+    print(_counted(found.counts()))
     if len(shown):
         _print_cells(shown, [c for c in found.cells if found.cells[c].nunique(dropna=False) == 1])
     if output is not None:
         print(output)
+
+
+_WORDS = {"only_a": "only in the first", "only_b": "only in the second"}
+_ALWAYS = ("cells", "equal", "changed", "beyond_noise")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Counts as words; what did not occur is left out but for what a reader looks for."""
+    told = {name: count for name, count in counts.items() if count or name in _ALWAYS}
+    return ", ".join(f"{count:,} {_WORDS.get(name, name.replace('_', ' '))}" for name, count in told.items())
 
 
 _MEASURED = ("difference", "ci_low", "ci_high", "p", "q")
