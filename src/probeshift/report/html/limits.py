@@ -50,7 +50,7 @@ def _of_kind(run: RunFolder) -> Iterator[str]:
 
 
 def _sentence(clause: str) -> str:
-    """ "That more sources ..." is a clause below the report's heading; here it stands among sentences."""
+    """A clause that begins with "That" is one below the report's heading; here it stands among sentences."""
     return f"It does not follow {clause[0].lower()}{clause[1:]}" if clause.startswith(("That ", "Which ")) else clause
 
 
