@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from probeshift.results import ROW_COLUMNS
-from probeshift.summaries import CellKey
+from probeshift.summaries import CellKey, Won
 from probeshift.summaries.study import Study
 
 
@@ -15,17 +15,17 @@ def drawn_study(seed, chances, *, n_sets=6, n_questions=40, n_resamples=199, pro
 
     Much faster than real scores: one layer that counts, a probe per method and set, correctness drawn outright.
     """
-    rng, rows, correct = np.random.default_rng(seed), [], {}
+    rng, rows, won = np.random.default_rng(seed), [], Won({}, {})
     sets = [f"set{number}" for number in range(n_sets)]
     for test, split in product(sets, ("selection", "test")):
         easy = rng.normal(scale=0.15, size=n_questions)
         for method, chance in chances.items():
             tastes = easy + rng.normal(scale=taste, size=n_questions)
             for train in sets:
-                won = (rng.random(n_questions) < chance + home * (train == test) + tastes).astype(float)
-                rows.append(cell(method, train, test, split, won, protocol))
-                correct |= {CellKey(method, train, 6, test): won} if split == "test" else {}
-    return Study(pd.DataFrame(rows, columns=list(ROW_COLUMNS)), correct, 10, n_resamples=n_resamples)
+                right = (rng.random(n_questions) < chance + home * (train == test) + tastes).astype(float)
+                rows.append(cell(method, train, test, split, right, protocol))
+                getattr(won, split)[CellKey(method, train, 6, test)] = right
+    return Study(pd.DataFrame(rows, columns=list(ROW_COLUMNS)), won, 10, n_resamples=n_resamples)
 
 
 def cell(method, train, test, split, won, protocol):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from probeshift.metrics import measure
 from probeshift.results import ROW_COLUMNS
-from probeshift.summaries import CellKey
+from probeshift.summaries import CellKey, Won
 from probeshift.summaries.study import Study
 
 FAMILY = {
@@ -42,13 +42,13 @@ class Simulation:
 
 
 def study(simulation=None, n_resamples=200) -> Study:
-    rows, correct = simulate(simulation or Simulation(), n_resamples)
-    return Study(rows, correct, (simulation or Simulation()).n_layers, n_resamples=n_resamples)
+    rows, won = simulate(simulation or Simulation(), n_resamples)
+    return Study(rows, won, (simulation or Simulation()).n_layers, n_resamples=n_resamples)
 
 
 def simulate(simulation, n_resamples=200):
-    """Rows as `ResultFolder.collect` returns them, and test correctness by CellKey."""
-    rows, correct = [], {}
+    """Rows as `ResultFolder.collect` returns them, and which questions were won."""
+    rows, won = [], Won({}, {})
     for number, test in enumerate(simulation.tests):
         for split in ("selection", "test"):
             if split == "selection" and test not in simulation.trains:
@@ -57,9 +57,8 @@ def simulate(simulation, n_resamples=200):
             measured = _measure(simulation, test, rng, n_resamples)
             for index, key in enumerate(simulation.probes()):
                 rows += _rows(simulation, test, split, key, measured, index)
-                if split == "test":
-                    correct[CellKey(*key, test)] = measured.correct[index]
-    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)), correct
+                getattr(won, split)[CellKey(*key, test)] = measured.correct[index]
+    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)), won
 
 
 def _measure(simulation, test, rng, n_resamples):

@@ -14,13 +14,14 @@ from simulated_study import Simulation, study
 from probeshift.errors import UsageError
 from probeshift.metrics import questions, recovered_accuracy
 from probeshift.results import ROW_COLUMNS
-from probeshift.summaries import CONTROLS, CellKey
+from probeshift.summaries import CONTROLS, CellKey, Won
 from probeshift.summaries.beside_best import NO_PROBE, layers_beside_best, methods_beside_best, trains_beside_best
 from probeshift.summaries.blocks import Blocks
+from probeshift.summaries.ceilings import set_weights
 from probeshift.summaries.generalisation import method_means, train_means, train_test_means
 from probeshift.summaries.headline import headline
 from probeshift.summaries.layer_shares import LAYER_SHARE, OVERALL_SHARE, PROBE, probes_by_layer, share_above
-from probeshift.summaries.resampling import mean_table, replicated_means, set_weights
+from probeshift.summaries.resampling import mean_table, replicated_means
 from probeshift.summaries.study import Study
 
 STRENGTH = {"lr-g": 2.2, "dim": 1.6, "lda": 1.0, "ccs": 0.7, "random": 0.0}
@@ -54,7 +55,7 @@ def handmade(won, *, chance=0.5, n_resamples=400, protocol="strict", missing=())
         value = correct.mean() if np.isfinite(correct).all() else np.nan
         rows += [{**shared, "split": split, "value": value} for split in ("selection", "test")]
     kept = {CellKey(m, a, 5, b): correct for (m, a, b), correct in won.items() if (m, a, b) not in missing}
-    return Study(pd.DataFrame(rows, columns=list(ROW_COLUMNS)), kept, 10, n_resamples=n_resamples)
+    return Study(pd.DataFrame(rows, columns=list(ROW_COLUMNS)), Won(kept, kept), 10, n_resamples=n_resamples)
 
 
 def coins(rng, share, n=120):
@@ -70,14 +71,28 @@ def square(rng, *, home=0.95, away=0.75, methods=("dim",), sets=("a", "b"), n=12
     }
 
 
+def drawn_questions(of: Study, test, split, resample):
+    """The questions of one split in one resample, repeated as drawn."""
+    n = len(next(won for key, won in getattr(of.won, split).items() if key.test == test))
+    weights = set_weights(test, split, n, n_resamples=of.n_resamples, seed=of.seed)
+    return np.repeat(np.arange(n), weights[resample].astype(int))
+
+
+def naive_choice(of: Study, test, questions):
+    """The learned probe at home that wins most of these selection questions: the lower layer, then the alphabet, of ties."""
+    own = [key for key in of.won.selection if key.train == key.test == test and key.method != "random"]
+    return max(
+        sorted(own, key=lambda key: (key.layer, key.method)), key=lambda key: of.won.selection[key][questions].mean()
+    )
+
+
 def naive_replicates(of: Study, cells, by, resample, *, corrected):
     """The means of one resample, question by question and cell by cell."""
-    known = of.ceilings[of.ceilings["value"].notna()]
-    tops = {row.test: CellKey(row.method, row.train, int(row.layer), row.test) for row in known.itertuples()}
     values: dict = {}
     for cell in cells.itertuples():
-        won, top = of.correct[CellKey(cell.method, cell.train, cell.layer, cell.test)], of.correct[tops[cell.test]]
-        drawn = np.repeat(np.arange(len(won)), set_weights(of, cell.test, len(won))[resample].astype(int))
+        won = of.won.test[CellKey(cell.method, cell.train, cell.layer, cell.test)]
+        top = of.won.test[naive_choice(of, cell.test, drawn_questions(of, cell.test, "selection", resample))]
+        drawn = drawn_questions(of, cell.test, "test", resample)
         floor = cell.chance_accuracy if corrected else 0.0
         ratio = (won[drawn].mean() - floor) / (top[drawn].mean() - floor)
         values.setdefault(getattr(cell, by), []).append(
@@ -110,10 +125,14 @@ def test_cells_in_small_pieces_give_the_same_sums(monkeypatch):
 
 def test_a_test_set_is_drawn_the_same_everywhere_and_other_sets_independently():
     found = simulated()
-    np.testing.assert_array_equal(set_weights(found, "imdb", 40), set_weights(found, "imdb", 40))
-    one, other = set_weights(found, "imdb", 40), set_weights(found, "boolq", 40)
-    assert (one != other).any(axis=1).all()
-    assert (set_weights(replace(found, seed=1), "imdb", 40) != one).any()
+
+    def weights(test="imdb", split="test", seed=0):
+        return set_weights(test, split, 40, n_resamples=100, seed=seed)
+
+    np.testing.assert_array_equal(weights(), weights())
+    for other in (weights("boolq"), weights(split="selection")):
+        assert (weights() != other).any(axis=1).all()
+    assert (weights(seed=1) != weights()).any()
     all_methods = replicated_means(found, found.counted, ["method"])
     alone = replicated_means(found, found.counted[found.counted["method"] == "lda"], ["method"])
     np.testing.assert_allclose(all_methods.replicates[all_methods.groups["method"] == "lda"], alone.replicates)
@@ -227,7 +246,7 @@ def test_means_whose_resamples_all_agree_get_the_bound_of_single_cells():
     means = replicated_means(made, made.counted, ["test"])
     at = dict(zip(means.groups["test"], range(2), strict=True))
     copy = won["dim", "b", "b"]
-    single = recovered_accuracy(copy[None], copy, chance=0.5)
+    single = recovered_accuracy(copy[None], made.drawn_ceiling("b"), chance=0.5)
     assert np.ptp(means.replicates[at["b"]]) < 1e-12 and means.value[at["b"]] == 1.0
     assert means.low[at["b"]] == pytest.approx(single.plain.low[0]) and means.high[at["b"]] == pytest.approx(
         single.plain.high[0]
@@ -404,3 +423,25 @@ def test_share_bounds_hold_the_share_and_need_all_replicates():
     assert np.isfinite(share_above(holed, ~np.eye(len(everyone), dtype=bool)[0])["ci_low"])
     nobody = share_above(means, ~everyone)
     assert np.isnan(nobody["value"]) and nobody["n_probes"] == 0 and nobody["reason"]
+
+
+def test_how_narrowly_a_ceiling_was_chosen_is_told():
+    """One probe far ahead is chosen every time; eight alike are not, and the bounds say so."""
+    rng = np.random.default_rng(8)
+    ahead = square(rng, methods=("dim",), n=60) | {
+        (f"m{i}", a, b): coins(rng, 0.5, 60) for i in range(7) for a in "ab" for b in "ab"
+    }
+    alike = square(rng, home=0.7, methods=[f"m{i}" for i in range(8)], n=60)
+    one, many = (handmade(won).ceiling_choices.set_index("test").loc["a"] for won in (ahead, alike))
+    assert one["n_chosen"] == 1 and many["n_chosen"] > 4
+    for row in (one, many):
+        assert row["choice_low"] < row["value"] < row["choice_high"]
+    assert many["choice_high"] - many["choice_low"] > 1.5 * (one["choice_high"] - one["choice_low"])
+    bare = replace(handmade(ahead), won=Won({}, {})).ceiling_choices
+    assert bare[["n_chosen", "choice_low", "choice_high"]].isna().all(axis=None) and bare["value"].notna().all()
+
+
+def test_the_resampled_ceiling_is_that_of_the_table():
+    found = simulated()
+    for row in found.ceilings.dropna(subset=["value"]).itertuples():
+        assert found.drawn_ceiling(row.test).value == pytest.approx(row.value)

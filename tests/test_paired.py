@@ -11,8 +11,8 @@ import pytest
 from drawn_study import drawn_study
 from simulated_study import Simulation, study
 
-from probeshift.summaries import CellKey
-from probeshift.summaries.ceilings import NO_CORRECTNESS
+from probeshift.summaries import CellKey, Won
+from probeshift.summaries.ceilings import NO_CORRECTNESS, set_weights
 from probeshift.summaries.paired import (
     NO_COMMON_CELLS,
     NOTHING_DIFFERS,
@@ -22,7 +22,7 @@ from probeshift.summaries.paired import (
     discovery_rates,
     signed_rank_p,
 )
-from probeshift.summaries.resampling import replicated_means, set_weights
+from probeshift.summaries.resampling import replicated_means
 
 SMALL = Simulation(methods=("dim", "lda", "lr-g", "random"), layers=(0, 3, 6), n_questions=30, strength=lambda m, *_: {
     "dim": 1.4, "lda": 0.9, "lr-g": 1.2, "random": 0.0}[m])  # fmt: skip
@@ -53,22 +53,32 @@ def naive_differences(study, a, b):
     if b == "random":
         keys[b] = {k for k in keys[b] if k[0] != k[2] and k[1] >= study.cut_layer and k[2] in set(study.rows["train"])}
     shared = sorted(keys[a] & keys[b])
-    tops = {top.test: CellKey(top.method, top.train, top.layer, top.test) for top in study.ceilings.itertuples()}
+    drawn_with = {"n_resamples": study.n_resamples, "seed": study.seed}
+    own = {
+        test: sorted(
+            (k for k in study.won.selection if k.train == k.test == test and k.method != "random"),
+            key=lambda k: (k.layer, k.method),
+        )
+        for test in set(study.rows["train"])
+    }
     weights = {
-        test: set_weights(study, test, len(study.correct[tops[test]]))
-        for test in tops
-        if isinstance(tops[test][0], str)
+        (test, split): set_weights(test, split, len(getattr(study.won, split)[keys[0]]), **drawn_with)
+        for test, keys in own.items()
+        for split in ("selection", "test")
     }
 
-    def ratio(key, weigh):
-        return weigh(key.test) @ study.correct[key] / (weigh(key.test) @ study.correct[tops[key.test]])
-
     def mean(weigh):
-        gaps = [ratio(CellKey(a, *key), weigh) - ratio(CellKey(b, *key), weigh) for key in shared]
+        tops = {t: max(own[t], key=lambda k: weigh(t, "selection") @ study.won.selection[k]) for t in own}
+
+        def ratio(key):
+            weight = weigh(key.test, "test")
+            return weight @ study.won.test[key] / (weight @ study.won.test[tops[key.test]])
+
+        gaps = [ratio(CellKey(a, *key)) - ratio(CellKey(b, *key)) for key in shared]
         return np.mean(gaps), len(gaps)
 
-    value, n_cells = mean(lambda test: np.ones(weights[test].shape[1]))
-    drawn = np.array([mean(lambda test, r=r: weights[test][r])[0] for r in range(study.n_resamples)])
+    value, n_cells = mean(lambda *of: np.ones(weights[of].shape[1]))
+    drawn = np.array([mean(lambda *of, r=r: weights[of][r])[0] for r in range(study.n_resamples)])
     return value, drawn - drawn.mean() + value, n_cells
 
 
@@ -151,11 +161,13 @@ def test_discovery_rates_are_those_of_benjamini_and_hochberg_over_the_defined_te
 
 def test_methods_that_win_the_same_questions_have_p_one_and_no_bounds():
     twins = drawn_study(2, {"dim": 0.7, "lda": 0.7})
-    same = {key: twins.correct[key._replace(method="dim")] for key in twins.correct}
+    same = Won(
+        *({key: won[key._replace(method="dim")] for key in won} for won in (twins.won.test, twins.won.selection))
+    )
     rows = twins.rows.copy()
     values = rows[rows["method"] == "dim"].set_index(["train", "test", "split"])["value"]
     rows["value"] = [values[key] for key in zip(rows["train"], rows["test"], rows["split"], strict=True)]
-    row = compare_methods(replace(twins, rows=rows, correct=same)).iloc[0]
+    row = compare_methods(replace(twins, rows=rows, won=same)).iloc[0]
     assert row["difference"] == 0 and row["p"] == 1 and row["reason"] == NOTHING_DIFFERS and np.isnan(row["ci_low"])
     other = compare_methods(twins).iloc[0]
     assert other["ci_low"] < other["difference"] < other["ci_high"] and other["reason"] is None
@@ -173,18 +185,18 @@ def test_what_both_methods_share_is_not_in_the_interval():
 def test_clipping_does_not_push_the_interval_off_the_difference():
     """`dim` sits at its ceiling, where clipped resamples only fall: bounds that are not centred miss the difference."""
     clipped = drawn_study(
-        6, {"dim": 0.85, "lda": 0.5}, n_sets=16, n_questions=100, protocol="published", taste=0.0, home=0.0
+        6, {"dim": 0.85, "lda": 0.5}, n_sets=20, n_questions=100, protocol="published", taste=0.0, home=0.0
     )
     row = compare_methods(clipped).iloc[0]
     assert row["ci_low"] < row["difference"] < row["ci_high"]
     means = replicated_means(clipped, clipped.counted, ["method"])
     low, high = np.quantile(means.replicates[0] - means.replicates[1], [0.025, 0.975])
     assert not low < row["difference"] < high
-    assert row["n_cells"] == 16 * 16  # as published: own sets included
+    assert row["n_cells"] == 20 * 20  # as published: own sets included
 
 
 def test_without_the_questions_won_the_difference_stays_and_the_tests_say_why(small, compared):
-    bare = compare_methods(replace(small, correct={}))
+    bare = compare_methods(replace(small, won=Won({}, {})))
     assert (bare["reason"] == NO_CORRECTNESS).all() and bare[["p", "q", "ci_low", "ci_high"]].isna().all(axis=None)
     np.testing.assert_allclose(bare["difference"], compared["difference"])
     np.testing.assert_allclose(bare["p_sets"], compared["p_sets"])

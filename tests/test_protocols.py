@@ -129,7 +129,7 @@ def test_the_published_procedure_gives_to_those_who_know_nothing(pair, upright, 
         control = one.cells[one.cells["method"].eq("random") & (one.cells["layer"] >= 3)]
         control = control[(control["train"] != control["test"]) & (control["test"] != "truthful_qa")]
         assert row[side] == pytest.approx(control[one.measure].mean()) and row["n_cells"] == len(control) == 60
-    assert row["published_low"] > row["strict_high"]
+    assert row["published"] > row["strict_high"] and row["strict"] < row["published_low"]
     gain = protocol_table(*upright).set_index("key")["difference"]
     assert gain["mean_away_deep"] <= 0 < 0.02 < gain["control"]  # strong probes only lose what is clipped
 

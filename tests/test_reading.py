@@ -10,6 +10,7 @@ from simulated_study import Simulation, study
 
 from probeshift.errors import UsageError
 from probeshift.report.comparison.reading import reading
+from probeshift.summaries import Won
 from probeshift.summaries.paired import compare_methods
 from probeshift.summaries.protocols import protocol_table
 
@@ -51,7 +52,7 @@ def test_methods_are_told_apart_only_where_the_tests_do():
     first, second = sorted({"dim", "lda"}, key=alike.method_order.index)
     assert f"`{first}` is not told apart from `{second}` (" in sentence(alike, "On the cells both have")
     assert "not tested against `lda`" in sentence(
-        replace(drawn_study(0, UNEQUAL), correct={}), "On the cells both have"
+        replace(drawn_study(0, UNEQUAL), won=Won({}, {})), "On the cells both have"
     )
 
 
@@ -102,7 +103,7 @@ def test_sets_left_out_above_chance_are_named_with_what_decided_it():
     assert "Left out" not in sentence(clear, "Corrected for chance")
     own = clear.rows["test"].eq("set0") & clear.rows["train"].eq("set0")
     one = replace(clear, rows=clear.rows.assign(value=clear.rows["value"].where(~own, 0.4)))
-    assert "Left out: `set0`, whose ceiling may be chance. The test questions decide" in sentence(
+    assert "Left out: `set0`, whose ceiling may be chance. The questions decide" in sentence(
         one, "Corrected for chance"
     )
 
@@ -142,6 +143,18 @@ def test_the_best_probe_and_what_its_interval_forbids():
     assert f"it recovers {100 * mean:.1f} % [" in said and "mean over 5 test sets, its own excluded" in said
 
 
+def test_the_loosest_ceiling_is_named_with_its_bounds():
+    even = drawn_study(2, {f"m{i}": 0.6 for i in range(6)})
+    widths = even.ceiling_choices.assign(width=lambda t: t["choice_high"] - t["choice_low"]).set_index("test")["width"]
+    said = sentence(even, "A ceiling is a choice")
+    top = even.ceiling_choices.set_index("test").loc[widths.idxmax()]
+    assert f"The loosest is `{widths.idxmax()}`'s, {100 * top['value']:.1f} % [{100 * top['choice_low']:.1f}" in said
+    assert "6 probes of a set" in said or "5 probes of a set" in said
+    alone = sentence(drawn_study(2, {"dim": 0.6}), "A ceiling is a choice")
+    assert "1 probe of a set" in alone
+    assert not any("A ceiling is a choice" in line for line in reading(replace(even, won=Won({}, {}))))
+
+
 def test_leads_that_other_sets_may_turn_are_named():
     few = reading(drawn_study(0, UNEQUAL, n_sets=5))
     assert any("The lead of `dim` over `lda`, `random` is not tested over sets" in line for line in few)
@@ -152,13 +165,13 @@ def test_leads_that_other_sets_may_turn_are_named():
 def test_a_lead_from_a_single_set_is_not_shown_over_sets():
     """`dim` is far ahead on one of eight sets and level on the others."""
     level = drawn_study(4, {"dim": 0.7, "lda": 0.7}, n_sets=8)
-    correct = {
-        k: won * 0 if k.method == "lda" and k.test == "set0" != k.train else won for k, won in level.correct.items()
+    test = {
+        k: won * 0 if k.method == "lda" and k.test == "set0" != k.train else won for k, won in level.won.test.items()
     }
     rows = level.rows.copy()
     lost = rows["method"].eq("lda") & rows["test"].eq("set0") & rows["train"].ne("set0") & rows["split"].eq("test")
     rows.loc[lost, "value"] = 0.0
-    lines = reading(replace(level, rows=rows, correct=correct))
+    lines = reading(replace(level, rows=rows, won=replace(level.won, test=test)))
     assert any("With test sets as units the lead of `dim` over `lda` is not shown" in line for line in lines)
     assert not any("With test sets as units" in line for line in reading(drawn_study(4, UNEQUAL, n_sets=8)))
 

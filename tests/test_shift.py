@@ -10,7 +10,7 @@ from probeshift.errors import StoreError
 from probeshift.probes import METHODS, Fitted, Method, find_method
 from probeshift.results import ROW_COLUMNS, ResultFolder, load_probes, probe_path
 from probeshift.shift import Scoring, fit_probes, score_slice
-from probeshift.summaries import CellKey, ceilings, recovered
+from probeshift.summaries import Won, ceilings, recovered
 
 HOME = planted.Recipe("home", planted.unit(1))
 AWAY = planted.Recipe("away", planted.unit(1), seed=1)
@@ -177,8 +177,7 @@ def test_probes_of_another_model_are_refused(tmp_path):
 
 def test_recovered_accuracy_has_intervals_from_the_stored_questions(tmp_path):
     results, rows = study(tmp_path, [HOME, AWAY])
-    correct = {CellKey(*k): v for k, v in results.correct().items()}
-    table = recovered(rows, correct, layer=1, method="dim", ceiling=ceilings(rows))
+    table = recovered(rows, Won.read(results), layer=1, method="dim", ceiling=ceilings(rows))
     own = table[table.test == "home"].iloc[0]
     assert own.ci_low <= own.value <= own.ci_high
     assert table[table.test == "away"].iloc[0].reason is not None, "nobody trained on `away`, so it has no ceiling"

@@ -19,6 +19,7 @@ from probeshift.report.comparison import scatter, validation
 from probeshift.report.comparison.clustering import draw_clustering
 from probeshift.report.comparison.scatter import draw_from_and_to, draw_truthful_qa
 from probeshift.report.comparison.validation import draw_arc_easy, draw_got, draw_lda, draw_repe
+from probeshift.summaries import Won
 from probeshift.summaries.directions import clustering, distances, from_and_to, merges
 from probeshift.summaries.generalisation import train_test_means
 from probeshift.summaries.matrix_means import matrix_of
@@ -220,7 +221,7 @@ def test_the_tree_is_that_of_the_r3b_matrix_with_bounds_around_its_heights(proto
 
 
 def test_without_correctness_heights_have_no_bounds_and_say_why(made):
-    table = clustering(replace(made, correct={}))
+    table = clustering(replace(made, won=Won({}, {})))
     joined = table[table["dataset"].isna()]
     assert joined[["ci_low", "ci_high", "support"]].isna().all(axis=None) and joined["height"].notna().all()
     assert joined["ci_reason"].str.contains("correctness").all()

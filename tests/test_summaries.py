@@ -16,6 +16,7 @@ from probeshift.metrics import measure
 from probeshift.results import ROW_COLUMNS
 from probeshift.summaries import (
     CellKey,
+    Won,
     best_layer,
     by_layer,
     ceilings,
@@ -97,37 +98,36 @@ def test_recovered_without_correctness_has_values_and_no_intervals():
 
 
 def measured_rows(seed=0):
-    """Rows and correctness of noisy scores: cities and facts, two probes each, 60 questions."""
+    """Rows and questions won of noisy scores: cities and facts, two probes each, 60 questions."""
     rng = np.random.default_rng(seed)
     labels, groups = np.tile([True, False], 60), np.repeat(np.arange(60), 2)
-    rows, correct = [], {}
+    rows, won = [], Won({}, {})
     for test in ("cities", "facts"):
         for split in ("selection", "test"):
             shifts = np.array([[2.0 if train == test else 0.7] for train in ("cities", "facts")])
             got = measure(rng.normal(size=(2, 120)) + shifts * labels, labels, groups)
             for probe, train in enumerate(("cities", "facts")):
                 rows.append(row(train=train, test=test, split=split, value=got.accuracy.value[probe], n=60))
-                if split == "test":
-                    correct[CellKey("dim", train, 4, test)] = got.correct[probe]
-    return pd.DataFrame(rows), correct
+                getattr(won, split)[CellKey("dim", train, 4, test)] = got.correct[probe]
+    return pd.DataFrame(rows), won
 
 
 def test_recovered_intervals_come_from_the_same_questions():
-    rows, correct = measured_rows()
-    table = recovered(rows, correct).set_index(["train", "test"])
+    rows, won = measured_rows()
+    table = recovered(rows, won).set_index(["train", "test"])
     away = table.loc[("cities", "facts")]
     assert away["ci_low"] < away["value"] < away["ci_high"] and away["ci_kind"] == "bootstrap_questions"
     assert away["corrected_low"] < away["corrected"] < away["corrected_high"] and away["ci_reason"] is None
     home = table.loc[("facts", "facts")]
     assert home["value"] == 1.0 and home["ci_kind"] == "degenerate_discordance"
-    naive = correct["dim", "cities", 4, "facts"].mean() / correct["dim", "facts", 4, "facts"].mean()
+    naive = won.test["dim", "cities", 4, "facts"].mean() / won.test["dim", "facts", 4, "facts"].mean()
     assert away["value"] == pytest.approx(naive)
 
 
 def test_correctness_is_refused_when_rows_mix_models():
-    rows, correct = measured_rows()
+    rows, won = measured_rows()
     with pytest.raises(UsageError, match="model `tiny`, `large`"):
-        recovered(pd.concat([rows, rows.assign(model="large")], ignore_index=True), correct)
+        recovered(pd.concat([rows, rows.assign(model="large")], ignore_index=True), won)
 
 
 def test_best_layer_is_chosen_at_home_on_the_selection_split_only():

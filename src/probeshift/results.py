@@ -232,11 +232,16 @@ class ResultFolder:
         return path
 
     def correct(
-        self, split: str = "test", table: str = MAIN_TABLE, tests: Collection[str] | None = None
+        self,
+        split: str = "test",
+        table: str = MAIN_TABLE,
+        tests: Collection[str] | None = None,
+        *,
+        at_home: bool = False,
     ) -> dict[tuple[str, str, int, str], np.ndarray]:
         """Which questions each collected probe won on a split: (method, train, layer, test) -> [unit], NaN where undefined.
 
-        `tests` names the test sets to read; None reads all.
+        `tests` names the test sets to read; None reads all. `at_home` keeps the probes trained on the set they are tested on.
 
         Raises:
             StoreError: the table was not collected here.
@@ -250,6 +255,7 @@ class ResultFolder:
             for test, _, context in keys
             for part in self.parts(test, split, context)
             for probe, won in _read_correct(part)
+            if not at_home or probe[1] == test
         }
 
 

@@ -57,7 +57,7 @@ def open_study(settings: CrossdataSettings) -> Comparison:
 
 def compare(comparison: Comparison, *, on_progress: Progress | None = None) -> dict[str, Study]:
     """Both protocols' studies by name. Writes results.* by the protocol of the settings and results-<other>.parquet beside it."""
-    from probeshift.summaries import CellKey
+    from probeshift.summaries import Won
     from probeshift.summaries.study import Study
 
     layers = comparison.layers()
@@ -68,10 +68,8 @@ def compare(comparison: Comparison, *, on_progress: Progress | None = None) -> d
         probes = fit(comparison, slices, layers, protocol, on_progress)
         contexts = score(comparison, slices, probes, layers, protocol, on_progress)
         rows = comparison.results.collect(contexts, table)
-        correct = {CellKey(*key): won for key, won in comparison.results.correct(table=table).items()}
+        won = Won.read(comparison.results, table)
         settings = comparison.settings
-        studies[protocol] = Study(
-            rows, correct, comparison.workspace.info.n_layers, settings.n_resamples, settings.seed
-        )
+        studies[protocol] = Study(rows, won, comparison.workspace.info.n_layers, settings.n_resamples, settings.seed)
     save_run(comparison, slices, step="compare", contexts=contexts)
     return studies

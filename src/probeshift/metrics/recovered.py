@@ -2,7 +2,8 @@
 
 Plain (accuracy / ceiling) flatters: a random direction recovers more than half of a binary ceiling. The
 chance-corrected value, (accuracy - chance) / (ceiling - chance), is 0 for knowing nothing and 1 for the ceiling.
-Neither is clipped here.
+Neither is clipped here. Which probe is the ceiling was chosen on some hundred questions, often among near ties: each
+resample chooses anew, so intervals hold for other selection questions too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from probeshift.arrays import Correct, PerProbe
-from probeshift.metrics.intervals import BOOTSTRAP_QUESTIONS, NO_INTERVAL, TAIL, percentile, resample_weights
-from probeshift.metrics.questions import PerQuestion, probe_chunks
+from probeshift.metrics.intervals import (
+    BOOTSTRAP_QUESTIONS,
+    NO_INTERVAL,
+    TAIL,
+    Resampled,
+    ResampleWeights,
+    percentile,
+)
+from probeshift.metrics.questions import probe_chunks
 from probeshift.metrics.undefined import Reasons
 
 UNDEFINED_ACCURACY = "undefined_accuracy"
@@ -49,25 +58,70 @@ class Recovered:
         return np.clip(self.plain.value, 0.0, 1.0)
 
 
-def recovered_accuracy(
-    correct: Correct, ceiling_correct: PerQuestion, *, chance: float, n_resamples: int = 1000, seed: int = 0
-) -> Recovered:
+@dataclass(frozen=True)
+class Ceiling:
+    """The accuracy that the cells of one test set are divided by: as it is, and in each resample.
+
+    `chosen` is the place of the ceiling probe among the candidates in each resample, `weights` are those of the test questions.
+    """
+
+    value: float
+    drawn: Float[np.ndarray, " resample"]
+    chosen: Int[np.ndarray, " resample"]
+    weights: ResampleWeights
+
+    @classmethod
+    def choose(
+        cls,
+        selection: Float[np.ndarray, "probe selected"],
+        test: Correct,
+        selection_weights: Float[np.ndarray, "resample selected"],
+        weights: ResampleWeights,
+    ) -> Ceiling:
+        """The best candidate on the selection questions (the first of ties), judged on the test questions.
+
+        Args:
+            selection: selection questions won by each candidate; one with NaN is never chosen.
+            test: test questions won by the same candidates.
+            selection_weights: resamples of the selection questions, by each of which a candidate is chosen.
+            weights: as many resamples of the test questions.
+        """
+        fit = np.isfinite(selection).all(axis=1)
+        scores = np.where(fit[:, None], np.nan_to_num(selection) @ selection_weights.T, -np.inf)
+        chosen = scores.argmax(axis=0)
+        best = test[int(np.where(fit, np.nan_to_num(selection).mean(axis=1), -np.inf).argmax())]
+        drawn = np.einsum("rq,rq->r", weights, test[chosen]) / test.shape[1]
+        return cls(float(best.mean()), drawn, chosen, weights)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """95 % bounds of `value`, moved to lie around it (`centred`), within [0, 1]."""
+        interval = percentile(centred(np.array([self.value]), self.drawn[None]))
+        return max(0.0, float(interval.low[0])), min(1.0, float(interval.high[0]))
+
+
+def recovered_accuracy(correct: Correct, ceiling: Ceiling, *, chance: float) -> Recovered:
     """Recovered accuracy with intervals from a paired bootstrap over the test questions.
 
     Args:
         correct: questions won by each probe (rows of `Measurement.correct`); a probe with NaN is undefined.
-        ceiling_correct: the same questions won by the ceiling probe.
+        ceiling: of the same test questions; each resample draws the same ones for the probe and for the ceiling.
         chance: accuracy of a random pick on this test set; NaN when unknown.
-        n_resamples: each resample draws the same questions for the probe and for the ceiling.
-        seed: of the resamples.
 
     Where probe and ceiling keep the same ratio in all resamples (say, both win every question), the bound comes from
     the number of questions on which they differ: none of n, so at most 1 - 0.025^(1/n) of all questions (exact
     binomial).
     """
-    weights = resample_weights(len(ceiling_correct), n_resamples, seed)
-    paired = correct, ceiling_correct, weights
-    return Recovered(plain=_ratio(*paired, floor=0.0), corrected=_ratio(*paired, floor=chance))
+    return Recovered(plain=_ratio(correct, ceiling, floor=0.0), corrected=_ratio(correct, ceiling, floor=chance))
+
+
+def centred(value: PerProbe, replicates: Resampled) -> Resampled:
+    """Replicates moved to lie around the value itself.
+
+    Clipping pulls a resampled mean down, a ceiling that is resampled or chosen anew pulls it up, and many cells narrow its spread:
+    not centred, an interval can miss what it is an interval of.
+    """
+    return replicates + (value - replicates.mean(axis=1))[:, None]
 
 
 def ratio_of_values(accuracy: PerProbe, ceiling: PerProbe, floor: PerProbe) -> tuple[PerProbe, Reasons]:
@@ -88,26 +142,27 @@ def _why_undefined(accuracy, ceiling, floor) -> str | None:
     return None
 
 
-def _ratio(correct, ceiling_correct, weights, *, floor) -> Ratio:
-    accuracy, ceiling = correct.mean(axis=1), float(ceiling_correct.mean())
-    value, reasons = ratio_of_values(accuracy, np.full(len(correct), ceiling), np.full(len(correct), floor))
+def _ratio(correct, ceiling, *, floor) -> Ratio:
+    tops, floors = np.full(len(correct), ceiling.value), np.full(len(correct), floor)
+    value, reasons = ratio_of_values(correct.mean(axis=1), tops, floors)
     bounds = np.full((2, len(correct)), np.nan)
     kinds, ci_reasons = [NO_INTERVAL] * len(correct), list(reasons)
     defined = np.flatnonzero(np.isfinite(value))
-    spans = weights @ ceiling_correct / len(ceiling_correct) - floor
-    if len(defined) and (spans <= 0).any():
+    if len(defined) and (ceiling.drawn <= floor).any():
         ci_reasons = [reason or CEILING_NOT_CLEAR for reason in reasons]
     elif len(defined):
-        bounds[:, defined], found = _bounds(correct[defined], weights, spans, floor, ceiling - floor)
+        bounds[:, defined], found = _bounds(correct[defined], value[defined], ceiling, floor)
         for probe, kind in zip(defined, found, strict=True):
             kinds[probe] = kind
     return Ratio(value, bounds[0], bounds[1], tuple(kinds), reasons, tuple(ci_reasons))
 
 
-def _bounds(correct, weights, spans, floor, span):
+def _bounds(correct, value, ceiling, floor):
     bounds, kinds = np.empty((2, len(correct))), np.full(len(correct), BOOTSTRAP_QUESTIONS, dtype=object)
+    weights, span = ceiling.weights, ceiling.value - floor
     for chunk in probe_chunks(len(correct), max(weights.shape)):
-        interval = percentile((correct[chunk] @ weights.T / correct.shape[1] - floor) / spans)
+        drawn = (correct[chunk] @ weights.T / correct.shape[1] - floor) / (ceiling.drawn - floor)
+        interval = percentile(centred(value[chunk], drawn))
         reach = np.where(interval.degenerate, (1.0 - TAIL ** (1.0 / correct.shape[1])) / span, 0.0)
         bounds[:, chunk] = interval.low - reach, interval.high + reach
         kinds[chunk][interval.degenerate] = DEGENERATE_DISCORDANCE

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError, nearest
@@ -15,7 +14,7 @@ from probeshift.report.cross_matrix import cross_matrix
 from probeshift.report.figures import layer_curve, save_figure
 from probeshift.report.tables import Pages, Table
 from probeshift.results import ResultFolder
-from probeshift.summaries import CONTROLS, CellKey, best_layer, by_layer, ceilings, import_reference, pick, recovered
+from probeshift.summaries import CONTROLS, Won, best_layer, by_layer, ceilings, import_reference, pick, recovered
 
 _PUBLISHED = (
     "published procedure: signs and thresholds were chosen on the evaluation labels; "
@@ -44,8 +43,7 @@ def draw(results: ResultFolder, *, method: str = "dim", layer: int | None = None
         choice = best_layer(pick(rows, method=method), protocol=protocol, method_control=())
         layer, note = choice.layer, f"layer {choice.layer}: best mean {choice.used} ({choice.value:.3f})"
     tops = ceilings(rows, protocol=protocol)
-    correct = {CellKey(*key): won for key, won in results.correct().items()}
-    return _draw(rows, tops, correct, results.folder, method=method, layer=layer, note=note)
+    return _draw(rows, tops, Won.read(results), results.folder, method=method, layer=layer, note=note)
 
 
 def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pages:
@@ -73,7 +71,7 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
         why = "best mean accuracy on the test rows themselves; imported files hold no others"
         note = f"layer {chosen}: {'as asked' if layer is not None else why}"
         parts.append(
-            _draw(part, tops, {}, output_dir / folder_name(str(model)), method=method, layer=chosen, note=note)
+            _draw(part, tops, None, output_dir / folder_name(str(model)), method=method, layer=chosen, note=note)
         )
     tables, notes, paths = (tuple(x for p in parts for x in getattr(p, name)) for name in ("tables", "notes", "paths"))
     return Pages(tables, notes, paths, {str(p.numbers["model"]): p.numbers for p in parts})
@@ -94,7 +92,7 @@ def _check(rows: pd.DataFrame, method: str, layer: int | None, way_out: str | No
 def _draw(
     rows: pd.DataFrame,
     tops: pd.DataFrame,
-    correct: Mapping[CellKey, np.ndarray],
+    won: Won | None,
     folder: Path,
     *,
     method: str,
@@ -103,7 +101,7 @@ def _draw(
 ) -> Pages:
     protocol, model = rows["protocol"].iloc[0], rows["model"].iloc[0]
     beside = [m for m in dict.fromkeys((method, *CONTROLS)) if m in set(rows["method"])]
-    shares = {m: recovered(rows, correct, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in beside}
+    shares = {m: recovered(rows, won, layer=layer, method=m, protocol=protocol, ceiling=tops) for m in beside}
     ranks = {m: pick(rows, split="test", protocol=protocol, layer=layer, method=m, metric="auroc") for m in beside}
     ratio, auc, blind = shares[method], ranks[method], _by_luck(ranks)
     share = cross_matrix(

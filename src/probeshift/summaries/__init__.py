@@ -10,7 +10,7 @@ from probeshift.summaries.ceilings import ceilings, recovered
 from probeshift.summaries.imported import import_reference
 from probeshift.summaries.layers import LayerChoice, best_layer, by_layer
 from probeshift.summaries.matrices import Matrix, matrix, ood_mean
-from probeshift.summaries.rows import CONTROLS, PROBE_COLUMNS, CellKey, pick
+from probeshift.summaries.rows import CONTROLS, PROBE_COLUMNS, CellKey, Won, pick
 
 __all__ = [
     "CONTROLS",
@@ -18,6 +18,7 @@ __all__ = [
     "CellKey",
     "LayerChoice",
     "Matrix",
+    "Won",
     "best_layer",
     "by_layer",
     "ceilings",

@@ -81,7 +81,7 @@ def _beside_best(study: Study, row: str, order: Sequence[Any], **held: Any) -> p
 def _with_intervals(study, *, layer=None, method=None, train=None) -> pd.DataFrame:
     drawn = {"n_resamples": study.n_resamples, "seed": study.seed}
     shown = {"layer": layer, "method": method, "protocol": study.protocol, "ceiling": study.ceilings}
-    table = recovered(pick(study.rows, train=train), study.correct, **shown, **drawn)
+    table = recovered(pick(study.rows, train=train), study.won, **shown, **drawn)
     return table[~table["method"].isin(CONTROLS)]
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from probeshift.metrics.intervals import percentile
-from probeshift.summaries.resampling import centred, replicated_means
+from probeshift.metrics.recovered import centred
+from probeshift.summaries.resampling import replicated_means
 from probeshift.summaries.study import Study
 
 NO_CELLS = "nothing to count"

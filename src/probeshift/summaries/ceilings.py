@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from probeshift.metrics import recovered_accuracy
-from probeshift.metrics.intervals import NO_INTERVAL
-from probeshift.metrics.recovered import ratio_of_values
-from probeshift.summaries.rows import CONTROLS, PROBE_COLUMNS, CellKey, pick, refuse_mixed
+from probeshift.metrics.intervals import NO_INTERVAL, ResampleWeights, resample_weights
+from probeshift.metrics.recovered import Ceiling, ratio_of_values
+from probeshift.summaries.rows import CONTROLS, PROBE_COLUMNS, CellKey, Won, pick, refuse_mixed
 
 NO_CORRECTNESS = "per-question correctness is not at hand"
 
@@ -46,7 +47,7 @@ def ceilings(
 
 def recovered(
     rows: pd.DataFrame,
-    correct: Mapping[CellKey, np.ndarray] | None = None,
+    won: Won | None = None,
     *,
     layer: int | None = None,
     method: str | None = None,
@@ -59,13 +60,13 @@ def recovered(
 
     Args:
         rows: result rows; only accuracy on the test split is read.
-        correct: questions won on the test split (rows of `Measurement.correct`), for probes and ceilings alike, of one
-            model, seed and position. Cells it lacks have no interval, and `ci_reason` says so.
+        won: questions won by probes and ceiling candidates, of one model, seed and position. Cells it lacks have no interval,
+            and `ci_reason` says so.
         layer: None keeps all layers.
         method: None keeps all methods.
         protocol: of the rows to read.
-        ceiling: from `ceilings`; computed from `rows` when None.
-        n_resamples: of the paired bootstrap over questions.
+        ceiling: from `ceilings`, chosen on the selection split where intervals are wanted; computed from `rows` when None.
+        n_resamples: of the paired bootstrap over questions of both splits.
         seed: of the bootstrap.
 
     `value`, `ci_low`, `ci_high` and `chance` are ratios to the ceiling (`chance` is what guessing recovers);
@@ -85,26 +86,47 @@ def recovered(
     table["clipped"] = table["value"].clip(0.0, 1.0)
     table["chance"] = guess / np.where(top > 0, top, np.nan)
     table["metric"], table["ci_kind"] = "recovered", NO_INTERVAL
-    if correct:
+    if won is not None and won.test:
         refuse_mixed(cells, "model", "seed", "position")
-        for best in ceiling[ceiling["value"].notna()].itertuples():
-            top_key = CellKey(best.method, best.train, int(best.layer), best.test)
-            if top_key in correct:
-                _fill_intervals(table, correct, top_key, n_resamples=n_resamples, seed=seed)
+        for test in ceiling.loc[ceiling["value"].notna(), "test"]:
+            top = drawn_ceiling(won, test, n_resamples=n_resamples, seed=seed)
+            if top is not None:
+                _fill_intervals(table, won, test, top)
     return table
 
 
-def _fill_intervals(table, correct, top_key, *, n_resamples, seed) -> None:
+def drawn_ceiling(won: Won, test: str, *, n_resamples: int, seed: int) -> Ceiling | None:
+    """The ceiling of a test set, as `ceilings` chooses it, in every resample; None where its candidates' questions are not at hand."""
+    own = [key for key in won.selection if key.train == key.test == test and key.method not in CONTROLS]
+    own = sorted((key for key in own if key in won.test), key=lambda key: (key.layer, key.method))
+    if not own:
+        return None
+    selection, judged = (np.stack([part[key] for key in own]).astype(float) for part in (won.selection, won.test))
+    weights = (
+        set_weights(test, split, part.shape[1], n_resamples=n_resamples, seed=seed)
+        for split, part in (("selection", selection), ("test", judged))
+    )
+    return Ceiling.choose(selection, judged, *weights)
+
+
+def set_weights(test: str, split: str, n_questions: int, *, n_resamples: int, seed: int) -> ResampleWeights:
+    """How often each resample draws each question of one split of a test set: the same in every cell and every mean.
+
+    The seed is made of `seed` and the names: sets and splits are drawn independently, whatever else is asked for.
+    """
+    made = np.random.SeedSequence([seed, zlib.crc32(f"{test} {split}".encode())]).generate_state(1)[0]
+    return resample_weights(n_questions, n_resamples, int(made))
+
+
+def _fill_intervals(table, won, test, top) -> None:
     """Write the paired bootstrap intervals of every cell of one test set whose questions are at hand."""
-    part = table[(table["test"] == top_key.test) & table["value"].notna()]
+    part = table[(table["test"] == test) & table["value"].notna()]
     keys = [CellKey(row.method, row.train, int(row.layer), row.test) for row in part.itertuples()]
-    index = [label for label, key in zip(part.index, keys, strict=True) if key in correct]
+    index = [label for label, key in zip(part.index, keys, strict=True) if key in won.test]
     if not index:
         return
-    won = np.stack([correct[key] for key in keys if key in correct]).astype(np.float64)
-    top = np.asarray(correct[top_key], dtype=np.float64)
-    chance = float(part["chance_accuracy"].iloc[0])
-    found = recovered_accuracy(won, top, chance=chance, n_resamples=n_resamples, seed=seed)
+    correct = np.stack([won.test[key] for key in keys if key in won.test]).astype(np.float64)
+    found = recovered_accuracy(correct, top, chance=float(part["chance_accuracy"].iloc[0]))
     table.loc[index, "ci_low"], table.loc[index, "ci_high"] = found.plain.low, found.plain.high
     table.loc[index, "corrected_low"], table.loc[index, "corrected_high"] = found.corrected.low, found.corrected.high
     table.loc[index, "ci_kind"] = list(found.plain.ci_kind)

@@ -1,15 +1,15 @@
 """Means of recovered accuracy over many cells, and what they would have been with other questions from the same test sets.
 
 A resample draws the questions of every test set anew: one draw per set, shared by all its probes and by its ceiling probe, and
-independent between sets. Each cell is recomputed against the resampled ceiling, then the cells of a group are averaged. So
-what shared questions do to many cells at once stays in the interval. Sets, probes and training seeds are not resampled.
+independent between sets. The ceiling probe is chosen anew on selection questions drawn anew. Each cell is recomputed against
+that ceiling, then the cells of a group are averaged. So what shared questions and a narrow choice do to many cells at once
+stays in the interval. Sets, probes and training seeds are not resampled.
 
 Source: Davison and Hinkley 1997, ch. 3.2 (several samples, each resampled within itself).
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from probeshift.errors import UsageError
-from probeshift.metrics.intervals import TAIL, ResampleWeights, percentile, resample_weights
+from probeshift.metrics.intervals import TAIL, percentile
 from probeshift.metrics.questions import probe_chunks
-from probeshift.metrics.recovered import CEILING_NOT_CLEAR
+from probeshift.metrics.recovered import CEILING_NOT_CLEAR, Ceiling, centred
 from probeshift.metrics.undefined import Reasons
 from probeshift.summaries.ceilings import NO_CORRECTNESS
 from probeshift.summaries.rows import CellKey
@@ -121,84 +121,49 @@ def replicated_means(study: Study, cells: pd.DataFrame, by: Sequence[str], *, co
     return Replicates(groups, value, replicates, low, high, n_cells, n_undefined, reason, ci_reason)
 
 
-def centred(value: PerMean, replicates: Replicated) -> Replicated:
-    """Replicates moved to lie around the mean itself.
-
-    Clipping pulls a resampled mean down, a resampled ceiling pulls it up, and many cells narrow its spread: not centred, an
-    interval can miss the mean.
-    """
-    return replicates + (value - replicates.mean(axis=1))[:, None]
-
-
-def set_weights(study: Study, test: str, n_questions: int) -> ResampleWeights:
-    """How often each resample draws each question of a test set: the same for every mean of the study.
-
-    The seed is made of the study's seed and the set's name: sets are drawn independently, whatever else is asked for.
-    """
-    seed = np.random.SeedSequence([study.seed, zlib.crc32(test.encode())]).generate_state(1)[0]
-    return resample_weights(n_questions, study.n_resamples, int(seed))
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """One test set in all resamples, and how far its ceiling lies above `floor` (0, or chance) in each."""
-
-    weights: ResampleWeights
-    spans: Float[np.ndarray, " resample"]
-    floor: float
-
-    @classmethod
-    def of(cls, study, top: CellKey, floor: float) -> _Draws:
-        won = study.correct[top]
-        weights = set_weights(study, top.test, len(won))
-        return cls(weights, weights @ won / len(won) - floor, floor)
-
-    def recovered(self, won, n_cells) -> np.ndarray:
-        """Recovered accuracy summed over `n_cells` cells that together won `won` [sum, question]: [sum, resample]."""
-        return (won @ self.weights.T / won.shape[1] - n_cells[:, None] * self.floor) / self.spans
-
-
 def _sets_with_vague_ceilings(study, cells) -> list[str]:
     """Test sets whose ceiling is at or below chance in some resample, of those whose questions are at hand."""
     chances = cells.drop_duplicates("test").set_index("test")["chance_accuracy"]
-    tops = {top.test: CellKey(top.method, top.train, top.layer, top.test) for top in study.ceilings.itertuples()}
-    return [
-        test
-        for test, chance in chances.items()
-        if tops[test] in study.correct and (_Draws.of(study, tops[test], float(chance)).spans <= 0).any()
-    ]
+    tops = {test: study.drawn_ceiling(test) for test in chances.index}
+    return [test for test, top in tops.items() if top is not None and (top.drawn <= chances[test]).any()]
 
 
 def _resampled_sums(study, cells, number, *, shape, corrected):
     """Recovered accuracy summed over the cells of each group in each resample, and why a cell could not take part."""
     sums = np.zeros(shape)
-    tops = {top.test: CellKey(top.method, top.train, top.layer, top.test) for top in study.ceilings.itertuples()}
+    correct = study.won.test
+    tops = {test: study.drawn_ceiling(test) for test in cells["test"].unique()}
     keys = [CellKey(*key) for key in zip(*(cells[name] for name in CellKey._fields), strict=True)]
-    at_hand = np.array([key in study.correct and tops[key.test] in study.correct for key in keys], dtype=bool)
+    at_hand = np.array([key in correct and tops[key.test] is not None for key in keys], dtype=bool)
     blocked = np.where(at_hand, None, NO_CORRECTNESS)
     for test, rows in cells.groupby("test", sort=True).indices.items():
         rows = rows[at_hand[rows]]
         if not len(rows):
             continue
-        draws = _Draws.of(study, tops[test], float(cells["chance_accuracy"].iloc[rows[0]]) if corrected else 0.0)
-        if (draws.spans <= 0).any():
+        top, floor = tops[test], float(cells["chance_accuracy"].iloc[rows[0]]) if corrected else 0.0
+        if (top.drawn <= floor).any():
             blocked[rows] = CEILING_NOT_CLEAR
             continue
         rows = rows[np.argsort(number[rows], kind="stable")]
-        for chunk in probe_chunks(len(rows), max(draws.weights.shape)):
-            won = np.stack([study.correct[keys[row]] for row in rows[chunk]])
-            _add(sums, number[rows[chunk]], won, draws, clipped=study.published and not corrected)
+        for chunk in probe_chunks(len(rows), max(top.weights.shape)):
+            won = np.stack([correct[keys[row]] for row in rows[chunk]])
+            _add(sums, number[rows[chunk]], won, top, floor, clipped=study.published and not corrected)
     return sums, blocked
 
 
-def _add(sums, number, won, draws, *, clipped) -> None:
+def _add(sums, number, won, top, floor, *, clipped) -> None:
     """Add the cells of one test set; `number` ascends. Clipping comes before the sum over cells, so it needs every cell."""
     groups, starts, n_cells = np.unique(number, return_index=True, return_counts=True)
     if clipped:
-        cells = np.clip(draws.recovered(won, np.ones(len(won))), 0.0, 1.0)
+        cells = np.clip(_recovered(won, np.ones(len(won)), top, floor), 0.0, 1.0)
         sums[groups] += np.add.reduceat(cells, starts, axis=0)
     else:
-        sums[groups] += draws.recovered(np.add.reduceat(won, starts, axis=0), n_cells)
+        sums[groups] += _recovered(np.add.reduceat(won, starts, axis=0), n_cells, top, floor)
+
+
+def _recovered(won, n_cells, top: Ceiling, floor) -> np.ndarray:
+    """Recovered accuracy summed over `n_cells` cells that together won `won` [sum, question]: [sum, resample]."""
+    return (won @ top.weights.T / won.shape[1] - n_cells[:, None] * floor) / (top.drawn - floor)
 
 
 def _edges(cells, number, n_cells, corrected):

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError, nearest
+from probeshift.metrics.questions import PerQuestion
+from probeshift.results import MAIN_TABLE, ResultFolder
 
 PROBE_COLUMNS = ["model", "method", "seed", "train", "layer", "position"]
 CONTROLS = ("random",)  # methods that learn nothing: never a ceiling, never a reason to choose a layer
 
 
 class CellKey(NamedTuple):
-    """Which probe on the test split of which set: the key of per-question correctness within one result folder."""
+    """Which probe on which set: the key of per-question correctness within one split of one result folder."""
 
     method: str
     train: str
     layer: int
     test: str
+
+
+@dataclass(frozen=True)
+class Won:
+    """Questions won (NaN where undefined) by the probes of one result folder.
+
+    `test` holds every probe on every set; `selection` needs only those on the set they were trained on, among which ceilings
+    are chosen.
+    """
+
+    test: Mapping[CellKey, PerQuestion]
+    selection: Mapping[CellKey, PerQuestion]
+
+    @classmethod
+    def read(cls, results: ResultFolder, table: str = MAIN_TABLE) -> Won:
+        """Of a collected table.
+
+        Raises:
+            StoreError: the table was not collected.
+        """
+        test = {CellKey(*key): won for key, won in results.correct("test", table).items()}
+        selection = {CellKey(*key): won for key, won in results.correct("selection", table, at_home=True).items()}
+        return cls(test, selection)
 
 
 def pick(rows: pd.DataFrame, **wanted: Any) -> pd.DataFrame:

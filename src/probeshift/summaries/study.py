@@ -6,7 +6,6 @@ first layer that counts) are computed here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +14,9 @@ import pandas as pd
 
 from probeshift.errors import UsageError
 from probeshift.layers import layer_at_depth
-from probeshift.summaries.ceilings import ceilings, recovered
-from probeshift.summaries.rows import CONTROLS, CellKey, pick, refuse_mixed
+from probeshift.metrics.recovered import Ceiling
+from probeshift.summaries.ceilings import ceilings, drawn_ceiling, recovered
+from probeshift.summaries.rows import CONTROLS, Won, pick, refuse_mixed
 
 # The study called layers below 13 of 40 dead and left them out of its matrix.
 CUT_DEPTH = 0.325
@@ -38,11 +38,11 @@ class BestProbe:
 class Study:
     """One model's result rows of one protocol.
 
-    `correct` holds the test questions each probe won (`ResultFolder.correct()`); `n_layers` is the depth of the model.
+    `won` holds the questions each probe won; `n_layers` is the depth of the model.
     """
 
     rows: pd.DataFrame
-    correct: Mapping[CellKey, np.ndarray]
+    won: Won
     n_layers: int
     n_resamples: int = 1000
     seed: int = 0
@@ -72,6 +72,33 @@ class Study:
     @cached_property
     def ceilings(self) -> pd.DataFrame:
         return ceilings(self.rows, protocol=self.protocol)
+
+    def drawn_ceiling(self, test: str) -> Ceiling | None:
+        """The ceiling of a test set in every resample; None where the questions its candidates won are not at hand."""
+        if test not in self._drawn:
+            self._drawn[test] = drawn_ceiling(self.won, test, n_resamples=self.n_resamples, seed=self.seed)
+        return self._drawn[test]
+
+    @cached_property
+    def _drawn(self) -> dict[str, Ceiling | None]:
+        return {}
+
+    @cached_property
+    def ceiling_choices(self) -> pd.DataFrame:
+        """`ceilings` with what resamples make of the choice.
+
+        `n_chosen` probes are chosen in at least one of them; `choice_low` and `choice_high` bound what the chosen one reaches.
+        Both are null where the questions won are not at hand.
+        """
+        drawn = {test: self.drawn_ceiling(test) for test in self.ceilings["test"]}
+        found = [
+            {"n_chosen": len(set(top.chosen.tolist()))}
+            | dict(zip(("choice_low", "choice_high"), top.bounds, strict=True))
+            if top
+            else {"n_chosen": None, "choice_low": np.nan, "choice_high": np.nan}
+            for top in drawn.values()
+        ]
+        return self.ceilings.assign(**pd.DataFrame(found, dtype=object).astype({"n_chosen": "Int64"}))
 
     @cached_property
     def cells(self) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def limits(study: Study, pairs: pd.DataFrame) -> list[str]:
     ]
     if len(pairs):
         sentences += _leads_over_sets(pairs[(pairs["q"] < LEVEL) & (pairs["difference"] > 0)])
-    return [*sentences, *_widest_cell(study)]
+    return [*sentences, *_widest_cell(study), *_loosest_ceiling(study)]
 
 
 def _leads_over_sets(ahead: pd.DataFrame) -> list[str]:
@@ -71,6 +71,20 @@ def _widest_cell(study: Study) -> list[str]:
     return [
         f"A single cell is known least on `{row['test']}`: {int(row['n'])} {row['n_kind']}, accuracy within ± "
         f"{points(float(half.max()))}."
+    ]
+
+
+def _loosest_ceiling(study: Study) -> list[str]:
+    """How narrowly the ceilings were chosen."""
+    known = study.ceiling_choices.dropna(subset=["n_chosen"])
+    if not len(known):
+        return []
+    row = known.loc[(known["choice_high"] - known["choice_low"]).idxmax()]
+    choices = int(known["n_chosen"].median())
+    return [
+        f"A ceiling is a choice among near ties: over resampled questions {choices} probe{'s' * (choices != 1)} of a set are chosen in "
+        f"the median, and intervals carry that. The loosest is `{row['test']}`'s, {percent(row['value'])} "
+        f"[{100 * row['choice_low']:.1f}, {100 * row['choice_high']:.1f}]."
     ]
 
 

@@ -73,7 +73,7 @@ def _tables(strict: Study, published: Study, study: Study) -> Mapping[str, pd.Da
         "paired_tests": compare_methods(study),
         "inverted_cells": anti_generalising(strict),
         "family_means": _families(study),
-        "ceilings": study.ceilings,
+        "ceilings": study.ceiling_choices,
     }
 
 

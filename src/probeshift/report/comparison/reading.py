@@ -162,7 +162,7 @@ def _left_out(study: Study) -> str:
     sets = by_set.loc[by_set["corrected"].isna(), "test"]
     if not len(sets):
         return ""
-    return f" Left out: {listed(sets)}, whose ceiling may be chance. The test questions decide that, so sets with a lucky ceiling stay in."
+    return f" Left out: {listed(sets)}, whose ceiling may be chance. The questions decide that, so sets with a lucky ceiling stay in."
 
 
 def _hardest_set(study: Study) -> list[str]:
