@@ -208,6 +208,7 @@ MISTAKES = {
         {},
         "line 3 has 3 cells, its header 2: put double quotes around",
     ),
+    "separator below a blank line": ("\ntext,label\na,1\nb, c,0\n", {}, "line 4 has 3 cells, its header 2"),
     "quote that never ends": ('label,text\n1,"a\n0,b\n', {}, "line 2 is not valid csv"),
     "quotes inside quotes": ('label,text\n1,a\n0,"say "b" twice"\n', {}, "line 3 is not valid csv"),
     "two columns of one name": ("text,label,label\na,1,0\nb,0,1\n", {}, "2 columns called `label`"),

@@ -380,7 +380,7 @@ def test_deeper_blocks_do_not_run():
     assert calls == []
 
 
-def test_prefix_reuse_is_tried_once_for_a_loaded_model_and_again_for_deeper_layers(tmp_path, monkeypatch):
+def test_prefix_reuse_is_tried_once_for_a_loaded_model_and_again_for_other_layers(tmp_path, monkeypatch):
     info = describe(str(tiny_models.shared("llama")))
     model, tried = load_model(info, dtype="float32", device="cpu"), []
     real = BatchReader.prefix_difference
@@ -393,9 +393,12 @@ def test_prefix_reuse_is_tried_once_for_a_loaded_model_and_again_for_deeper_laye
     first, second = store(40, (0, 1)), store(24, (0, 1))
     assert all(any(b["prefix"] for b in s.plan["batches"]) for s in (first, second)) and len(tried) == 1
     kept = [json.loads((s.folder / "prefix_check.json").read_text()) for s in (first, second)]
+    assert [k.pop("measured_here") for k in kept] == [True, False]
     assert kept[0] == kept[1] and kept[0]["relative_difference"] < 1e-5
     store(24, (0, 3))
     assert len(tried) == 2, "what was tried reached layer 1 only"
+    store(30, (1,))
+    assert len(tried) == 3, "layer 1 was compared with layer 0 beside it, whose larger states could hide it"
 
 
 def test_a_model_that_was_found_unable_to_share_does_not_share_later_either(tmp_path, monkeypatch):

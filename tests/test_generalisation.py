@@ -445,3 +445,26 @@ def test_the_resampled_ceiling_is_that_of_the_table():
     found = simulated()
     for row in found.ceilings.dropna(subset=["value"]).itertuples():
         assert found.drawn_ceiling(row.test).value == pytest.approx(row.value)
+
+
+def test_candidates_without_a_score_are_never_drawn_and_a_set_of_them_has_no_ceiling():
+    """Both are chosen in some resamples until one has no score on the test split; where the best has none there is no ceiling."""
+    rng = np.random.default_rng(9)
+    whole = handmade({(m, a, b): coins(rng, 0.7, 40) for m in ("one", "other") for a in "ab" for b in "ab"})
+    assert len(set(whole.drawn_ceiling("a").chosen.tolist())) == 2
+    best = whole.ceilings.set_index("test").loc["a", "method"]
+
+    def without(method):
+        """No score of `method` on the test questions of `a`."""
+        blank = whole.rows["split"].eq("test") & whole.rows["method"].eq(method) & whole.rows["test"].eq("a")
+        won = {
+            key: np.full(40, np.nan) if key.method == method and key.test == "a" else w
+            for key, w in whole.won.test.items()
+        }
+        rows = whole.rows.assign(value=whole.rows["value"].where(~blank))
+        return replace(whole, rows=rows, won=replace(whole.won, test=won)).ceiling_choices.set_index("test").loc["a"]
+
+    row = without("other" if best == "one" else "one")
+    assert row["n_chosen"] == 1 and 0 < row["choice_low"] < row["value"] < row["choice_high"] < 1
+    row = without(best)
+    assert row[["value", "n_chosen", "choice_low", "choice_high"]].isna().all() and row["selection_value"] > 0.5

@@ -44,6 +44,16 @@ def test_it_holds_what_the_plain_cache_holds_through_growth_selection_and_croppi
     assert grown.get_seq_length() == plain.get_seq_length() == 5 + ROOM + 3 - 2 + 4
 
 
+def test_cropped_tokens_are_written_over(config):
+    grown, plain = growing_cache(config), DynamicCache(config=config)
+    for cache in (grown, plain):
+        cache.update(*tokens(5), 0)
+        cache.crop(-2)
+    before = grown.layers[0].keys.data_ptr()
+    assert all(map(torch.equal, *(c.update(*tokens(1, seed=3), 0) for c in (grown, plain))))
+    assert grown.layers[0].keys.data_ptr() == before
+
+
 def test_tokens_are_written_in_place(config):
     cache = growing_cache(config)
     cache.update(*tokens(5), 0)

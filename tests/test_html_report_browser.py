@@ -132,7 +132,7 @@ def test_on_a_narrow_screen_an_open_cell_fits_and_its_titles_are_words(opened):
         opened().ask("Emulation.setDeviceMetricsOverride", width=380, **size)
         browser = opened(f"#matrix?method=dim&layer={LAYER}&train=home&test=loose&cell=open")
         assert browser.js("document.documentElement.scrollWidth") <= 380
-        assert min(browser.js("[...document.querySelectorAll('.details h3')].map((n) => n.offsetHeight)")) < 60
+        assert browser.js("document.querySelector('#cell-title').offsetHeight") < 60
         assert max(browser.js("[...document.querySelectorAll('.pair h3')].map((n) => n.offsetHeight)")) < 60
     finally:
         browser.ask("Emulation.setDeviceMetricsOverride", width=1400, height=1000, deviceScaleFactor=1, mobile=False)

@@ -98,15 +98,20 @@ def test_equal_wins_everywhere_get_the_discordance_bound():
 def test_the_ceiling_is_chosen_anew_in_each_resample_and_judged_on_the_test_questions():
     rng = np.random.default_rng(6)
     selection, test = wins(rng, 0.7, n_probes=5, n=60), wins(rng, 0.7, n_probes=5, n=80)
-    selection[0] = np.nan
     drawn = resample_weights(60, 50, seed=1), resample_weights(80, 50, seed=2)
     got = Ceiling.choose(selection, test, *drawn)
-    assert got.value == test[1 + selection[1:].mean(axis=1).argmax()].mean()
+    assert got.value == test[selection.mean(axis=1).argmax()].mean()
     for resample in range(50):
         questions = [np.repeat(np.arange(w.shape[1]), w[resample].astype(int)) for w in drawn]
-        best = 1 + selection[1:, questions[0]].mean(axis=1).argmax()
+        best = selection[:, questions[0]].mean(axis=1).argmax()
         assert got.chosen[resample] == best and got.drawn[resample] == pytest.approx(test[best, questions[1]].mean())
     assert len(set(got.chosen)) > 1
+
+
+def test_a_ceiling_that_wins_every_question_gets_exact_bounds():
+    assert ceiling_of(np.ones(50)).bounds == pytest.approx((0.025 ** (1 / 50), 1.0))
+    some = ceiling_of((np.arange(50) < 40).astype(float)).bounds
+    assert some[0] < 0.8 < some[1] < 1
 
 
 def test_intervals_hold_what_other_selection_and_test_questions_give_and_a_choice_taken_as_given_does_not():

@@ -186,12 +186,13 @@ def test_a_control_below_chance_is_no_bar_to_be_above(run, extracted, low, told)
     trained(run, extracted(label="solved"), "results/bar", "--alpha", "10")
     rows = pd.read_parquet("results/bar/results.parquet")
     words, probe = rows["method"].str.startswith("TF-IDF"), rows["selected"].eq(True) & rows["split"].eq("test")
-    rows.loc[words, ["value", "gain", "gain_low", "gain_high"]] = 0.3, 0.3, 0.1, 0.5
+    measured = ["value", "ci_low", "ci_high", "gain", "gain_low", "gain_high"]
+    rows.loc[words, measured] = 0.3, 0.25, 0.35, 0.3, 0.1, 0.5
     rows.loc[probe, ["value", "ci_low", "ci_high"]] = 0.6, low, 0.65
     rows.to_parquet("results/bar/results.parquet")
     (note,) = (note for note in draw(Path("results/bar")).notes if "TF-IDF" in note)
-    assert "itself below chance (0.300)" in note and told in note and not note.startswith("above")
-    rows.loc[words, "value"] = 0.52  # the twin: a control above chance is a bar
+    assert "itself below chance (up to 0.350)" in note and told in note and not note.startswith("above")
+    rows.loc[words, "ci_high"] = 0.52  # the twin: a control that may be at chance is a bar
     rows.to_parquet("results/bar/results.parquet")
     assert any(note.startswith("above the control `TF-IDF") for note in draw(Path("results/bar")).notes)
 

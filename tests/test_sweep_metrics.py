@@ -13,6 +13,7 @@ from probeshift.metrics.confounding import cramers_v, source_only_auroc
 from probeshift.metrics.differences import auroc_draws, detection_p, smallest_p
 from probeshift.metrics.marginal_gains import marginal_gains
 from probeshift.metrics.operating_points import frozen_threshold, rate_above, recall_at_fpr
+from probeshift.summaries.sweep import duplicates_across
 
 
 def drawn(n_true=200, n_false=400, apart=1.5, seed=0):
@@ -202,10 +203,16 @@ def test_mcnemar_is_the_exact_binomial_of_the_rows_that_differ():
 def test_detections_of_whole_groups_are_counted_by_group_and_of_single_rows_by_row():
     first, second = np.zeros(30, dtype=bool), np.arange(30) < 8
     assert detection_p(first, second, np.arange(30)) == pytest.approx(detection_p(first, second))
+    many = np.ones(30, dtype=bool)  # too many for all sign patterns to be tried, and still exact
+    assert detection_p(first, many, np.arange(30)) == detection_p(first, many) == pytest.approx(2 * 0.5**30)
+    assert detection_p(first, many, np.arange(30) // 2) == pytest.approx(2 * 0.5**15)
     assert detection_p(first, ~first, np.arange(30) // 10) == pytest.approx(
         2 * 0.5**3
     )  # three groups, whatever their rows
     assert detection_p(first, first, np.arange(30) // 10) == 1.0
+    # +4, +2 and -1 against random signs: 7 and 5 are as far out, either way
+    first, second, unequal = np.arange(7) == 6, np.arange(7) < 6, np.array([0] * 4 + [1] * 2 + [2])
+    assert detection_p(first, second, unequal) == pytest.approx(4 / 8)
 
 
 def test_no_difference_on_few_rows_has_a_small_p():
@@ -278,6 +285,20 @@ def test_near_duplicates_are_those_a_full_comparison_finds():
     found = near_duplicates(train, tests)
     assert {(p.first, p.second) for p in found} == naive_pairs(train, tests)
     assert 15 < len(found) < 40  # some copies are changed too much to count
+
+
+def test_copies_among_a_sources_held_out_rows_are_found_whoever_trains_on_them():
+    """Row 0 of `b` is held out and repeats row 1 of `a`, which is trained on; row 2 of `a` is held out too: it leaks nothing."""
+    one, other, test = sentences(4, 5), sentences(3, 6), sentences(2, 7)
+    other[0] = one[1] + " indeed"
+    other[1] = one[2]
+    parts = {"a": [0, 1], "b": [2]}, {"a": [2, 3], "b": [0, 1]}
+    found = {(r["source"], r["test"]): r for r in duplicates_across({"a": one, "b": other}, {"t": test}, *parts)}
+    assert set(found) == {(s, t) for s in "ab" for t in "abt"}
+    assert found["a", "b"]["train_rows"] == [1] and found["a", "b"]["n_test_rows"] == 1
+    assert all(found[pair]["n_train_rows"] == 0 for pair in found if pair != ("a", "b"))
+    whole = duplicates_across({"a": one}, {"t": test}, {"a": [0, 1, 2, 3]}, {"a": []})
+    assert [(r["source"], r["test"]) for r in whole] == [("a", "t")]
 
 
 def test_texts_that_share_nothing_are_no_near_duplicates():

@@ -19,7 +19,7 @@ async function start() {
   async function openRuns() {
     shown = runsShown();
     build(chaptersOf(index));
-    await draw(sections[0]);
+    await draw(sections[0]).catch(reportError);
     await show(wanted());
     drawRest();
   }
@@ -42,7 +42,7 @@ async function start() {
       const nodes = await part.view.render(part.page);
       if (turn === part.turn) part.body.replaceChildren(...[nodes].flat(4).filter(Boolean));
     } catch (error) {
-      part.body.replaceChildren(h("p", { class: "failed", role: "alert" }, `This view could not be drawn: ${error.message}`));
+      if (turn === part.turn) part.body.replaceChildren(h("p", { class: "failed", role: "alert" }, `This view could not be drawn: ${error.message}`));
       throw error;
     }
   }
@@ -53,7 +53,7 @@ async function start() {
     const part = sections.find((found) => found.id === id);
     if (!part) return;
     const place = sections.indexOf(part);
-    await Promise.all(sections.slice(0, place + 1).map((found) => draw(found)));
+    await Promise.all(sections.slice(0, place + 1).map((found) => draw(found).catch(reportError)));
     document.getElementById(id).scrollIntoView();
   }
 
@@ -65,7 +65,7 @@ async function start() {
   /** What is near the window now, the rest afterwards. */
   const redraw = async () => {
     for (const part of sections) part.stale = true;
-    await Promise.all(sections.filter(isNear).map(draw));
+    await Promise.all(sections.filter(isNear).map((part) => draw(part).catch(reportError)));
     drawRest();
   };
 

@@ -104,13 +104,14 @@ def steer(
     found = _read_vector(vector, concept, layer)
     loaded = load_model(describe(model, trust_remote_code=trust_remote_code), dtype=dtype, device=device)
     found = _scaled(loaded, found, measure_on, unit)
+    encoder = make_encoder(loaded.tokenizer, chat=chat, system=system)
     with progress() as bar:
         texts = compare_strengths(
             loaded,
             found,
             prompts,
             strengths,
-            encoder=make_encoder(loaded.tokenizer, chat=chat, system=system),
+            encoder=encoder,
             settings=settings,
             folder=output or cache_root() / "steering" / loaded.info.name,
             operator=operator,
@@ -120,6 +121,8 @@ def steer(
         asked = {
             "model": loaded.info.name, "vector": str(vector), "strengths": strengths, "prompts": prompts, "operator": operator,
             "positions": positions, "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "system": system,
+            "chat": encoder.chat, "dtype": str(loaded.dtype).removeprefix("torch."), "device": str(loaded.device),
+            "measure_on": None if measure_on is None else str(measure_on),
         }  # fmt: skip
         save_comparison(output, found, texts, asked)
     if as_json:
@@ -143,6 +146,8 @@ def _check_before_loading(
     if not vector.is_file():
         raise UsageError(f"there is no file {vector}. Give --vector a file of steering vectors or a saved probe.")
     require_known("operator", operator, OPERATORS)
+    if measure_on is not None and unit is not None:
+        raise UsageError("--unit says what strength 1 is, and --measure-on measures it. Give one of them.")
     if measure_on is not None and not measure_on.is_file():
         raise UsageError(f"there is no file {measure_on}. Give --measure-on a file of texts, one a line.")
     if output is not None:

@@ -189,7 +189,8 @@ def _judge_lines(planned: dict[str, Any]) -> list[str]:
     lines = [f"judge, for as many texts: {judge['told']}"]
     if judge["lacks_key"]:
         lines.append(
-            f"note: the judge needs a key, and {judge['lacks_key']} is not set: texts are written and kept unjudged"
+            f"note: the judge needs a key, and {judge['lacks_key']} is not set: the run would write the texts that strengths are "
+            "chosen on, keep them and stop; set it, and the same command goes on"
         )
     return lines
 

@@ -67,12 +67,14 @@ def _read_delimited(path: Path, header: bool | None = None) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
     with _open(path) as file:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(file)
-        first = next(csv.reader(file, delimiter=delimiter), None)
+        reader = csv.reader(file, delimiter=delimiter)
+        first = next((cells for cells in reader if any(map(str.strip, cells))), None)
         if first is None:
             return
         headerless = any(cell.strip().isdigit() for cell in first) if header is None else not header
         names = [str(i) for i in range(len(first))] if headerless else [name.strip() for name in first]
-        if headerless or not first:
+        above = 0 if headerless else reader.line_num
+        if headerless:
             file.seek(0)
         if header:
             _check_header(path, names)
@@ -82,7 +84,7 @@ def _read_delimited(path: Path, header: bool | None = None) -> Iterator[Row]:
         reader = csv.reader(
             file, delimiter=delimiter, skipinitialspace=headerless, quoting=quoting, strict=bool(header)
         )
-        for cells in _records(path, reader, len(names) if header else None):
+        for cells in _records(path, reader, len(names) if header else None, above):
             if any(cells):
                 yield {name: cells[i] if i < len(cells) else None for i, name in enumerate(names)}
 
@@ -93,9 +95,9 @@ def _check_header(path: Path, names: list[str]) -> None:
         raise UsageError(f"{path.name} has {names.count(doubled)} columns called `{doubled}`: rename or remove one.")
 
 
-def _records(path: Path, reader: Any, width: int | None) -> Iterator[list[str]]:
-    """The cells of each row; no more than `width` of them, if that is given."""
-    lines = 1  # what the header took
+def _records(path: Path, reader: Any, width: int | None, above: int) -> Iterator[list[str]]:
+    """The cells of each row below the first `above` lines; no more than `width` of them, if that is given."""
+    lines = above
     try:
         for cells in reader:
             if width is not None and any(cells[width:]):
@@ -104,7 +106,7 @@ def _records(path: Path, reader: Any, width: int | None) -> Iterator[list[str]]:
                     "that holds the separator."
                 )
             yield cells
-            lines = 1 + reader.line_num
+            lines = above + reader.line_num
     except csv.Error as error:
         raise UsageError(
             f"{path.name} line {lines + 1} is not valid csv ({error}): double quotes stand around a whole cell, and are "

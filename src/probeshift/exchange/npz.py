@@ -32,7 +32,9 @@ def read_npz(path: Path) -> list[Found]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, BadZipFile, EOFError, AttributeError, TypeError) as error:
         raise UsageError(f"{path} is not an .npz file of plain arrays.") from error
     if "directions" not in arrays or arrays["directions"].ndim not in (1, 2):
         raise UsageError(

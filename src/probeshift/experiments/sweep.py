@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 # Raise it when a number of the comparison changes meaning: `finished` then finds nothing.
-PROCEDURE = 3
+PROCEDURE = 4
 
 
 def cumulative_steps(settings: SweepSettings) -> list[Step]:
@@ -127,13 +127,13 @@ def _join(settings: SweepSettings, inputs: SweepInputs) -> JoinedRows:
 def _describe_sources(settings: SweepSettings, inputs: SweepInputs, data: JoinedRows) -> dict[str, Any]:
     """How sets were extracted, and near-duplicates of test texts among training rows; found before anything is left out."""
     train = {t.name: t.texts for t in inputs.sources}
-    trained = {name: data.trained_places(name) for name in train}
+    trained, held_out = ({name: data.places(name, part) for name in train} for part in (TRAIN, HELD_OUT))
     tests = {t.name: t.texts for t in inputs.tests}
     every = (*inputs.sources, *inputs.tests)
     return {
         "extraction": extraction_by_set({t.name: t.made_with for t in every}, {t.name: t.reference for t in every}),
         "sae_fit": {t.name: t.sae_fit for t in every if t.sae_fit},
-        "duplicates": duplicates_across(train, tests, trained),
+        "duplicates": duplicates_across(train, tests, trained, held_out),
         "duplicates_removed": settings.remove_near_duplicates,
     }
 

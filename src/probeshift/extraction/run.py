@@ -24,6 +24,9 @@ from probeshift.models import LanguageModel
 from probeshift.models.prompts import RAW, PromptFormat
 from probeshift.provenance import cannot_write, publish
 
+# What an architecture that cannot take the keys of a prefix raises, as far as seen.
+_CANNOT_REUSE = TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError
+
 log = logging.getLogger(__name__)
 
 
@@ -124,44 +127,51 @@ def _without_prefixes_if_wrong(job: Extraction, reader: BatchReader) -> Extracti
 def shares_safely(plan: Plan, reader: BatchReader, record: Path | None = None) -> bool:
     """Whether computing the shared prefixes of a plan once gives what the plain pass gives; true where nothing is shared.
 
-    Tried on the first plan of a loaded model, and again only for what that did not cover. What was measured goes into the
-    folder `record`. Without memory for the comparison the reader is told not to share.
+    Tried on the first plan of a loaded model, and again only for cases that that did not have. What was measured, and whether on
+    this plan, goes into the folder `record`. Without memory for the comparison the reader is told not to share.
     """
     known, groups = reader.model.prefix_reuse, _groups_to_check(plan, reader.model)
     if not groups:
         return True
-    try:
-        for case in groups:
-            if case not in known:
-                known[case] = reader.prefix_difference(groups[case])
-    except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError, MemoryError) as error:
-        if is_out_of_memory(
-            error
-        ):  # says nothing about the architecture: the plan stays, but nothing unchecked is used
-            log.warning("no memory to check prefix reuse; batches that share a prefix are halved and read without it")
-            reader.shares = False
-            return True
-        log.warning("%s cannot reuse prefixes (%s: %s)", plan.header["model"], type(error).__name__, error)
-        known |= dict.fromkeys(groups, float("inf"))
+    new = [case for case in groups if case not in known]
+    for case in new:
+        try:
+            known[case] = reader.prefix_difference(groups[case])
+        except _CANNOT_REUSE as error:
+            if is_out_of_memory(
+                error
+            ):  # says nothing about the architecture: the plan stays, nothing unchecked is used
+                log.warning(
+                    "no memory to check prefix reuse; batches that share a prefix are halved and read without it"
+                )
+                reader.shares = False
+                return True
+            log.warning("%s cannot reuse prefixes (%s: %s)", plan.header["model"], type(error).__name__, error)
+            known[case] = float("inf")
     difference = max(known[case] for case in groups)
     log.info("prefix reuse differs from the plain pass by %.2g (relative)", difference)
     if difference > PREFIX_TOLERANCE[reader.model.dtype]:
         log.warning("prefix reuse is off: it changes activations by %.2g (relative)", difference)
         return False
     if record is not None:
-        publish(record / "prefix_check.json", json.dumps({"relative_difference": difference}))
+        publish(
+            record / "prefix_check.json",
+            json.dumps({"relative_difference": difference, "measured_here": new == list(groups)}),
+        )
     return True
 
 
 def _groups_to_check(plan: Plan, model: LanguageModel) -> dict[Hashable, Batch]:
-    """By case, two members of a group that shares a prefix: of the cheapest, and of the longest where it passes the window of
-    sliding attention, which shows only there. A case covers all later plans that reach no deeper layer."""
+    """By case, two members of a group that shares a prefix: of the cheapest, of the longest text that passes the window of sliding
+    attention, which shows only there, and of the longest prefix that does. A case covers later plans of the same layers."""
     shared = [Batch(b.prefix, (group[:2],)) for b in plan.batches if b.prefix for group in b.groups if len(group) > 1]
     shared.sort(key=lambda batch: batch.tokens(plan.lengths))
     window = getattr(model.info.config.get_text_config(), "sliding_window", None)
     beyond = [b for b in shared if window and max(plan.lengths[s] for s in b.sequences) > window]
-    deepest = max(plan.header["layers"])
-    return {(case, deepest): found[0] for case, found in (("any", shared), ("window", beyond[-1:])) if found}
+    whole = [b for b in beyond if b.prefix > (window or 0)]
+    cases = {"any": shared[:1], "text beyond the window": beyond[-1:], "prefix beyond the window": whole[-1:]}
+    layers = tuple(plan.header["layers"])
+    return {(case, layers): found[0] for case, found in cases.items() if found}
 
 
 def _replan(job: Extraction, options: ExtractionOptions, model: LanguageModel) -> Extraction:

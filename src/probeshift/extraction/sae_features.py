@@ -121,7 +121,7 @@ def _check(job: SaeExtraction, reader: BatchReader) -> FitCheck:
 
 def _texts_to_check(plan: Plan) -> list[int]:
     """Every n-th sequence from the longest to the shortest, so that tokens of short texts are among those looked at."""
-    longest_first = [sequence for batch in plan.batches for sequence in batch.sequences]
+    longest_first = sorted(range(len(plan.sequences)), key=plan.lengths.__getitem__, reverse=True)
     n_tokens = sum(stop - start for start, stop in plan.spans)
     every = max(1, n_tokens // CHECKED_TOKENS)
     return longest_first[min(every // 2, len(longest_first) - 1) :: every]

@@ -33,18 +33,21 @@ def auroc_draws(
 
 
 def detection_p(first: Hits, second: Hits, groups: Groups | None = None) -> float:
-    """Two-sided exact p of two detectors finding the same share of the same rows; 1 where no row tells them apart.
+    """Two-sided p of two detectors finding the same share of the same rows; 1 where no row tells them apart.
 
-    McNemar's test; where rows share `groups`, that of whole groups changing sides (with one row each the same number).
+    Rows of a group change sides together. Where all groups that changed did so by equally many rows (single rows always do), it is
+    McNemar's exact test; else signs are flipped (`sign_flip_p`).
     """
     from scipy.stats import binomtest
 
-    if groups is None:
-        gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-        return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-    by_group = np.bincount(groups, weights=second.astype(np.float64) - first)
+    rows = second.astype(np.float64) - first
+    by_group = rows if groups is None else np.bincount(groups, weights=rows)
     changed = by_group[by_group != 0]
-    return sign_flip_p(changed) if len(changed) else 1.0
+    if not len(changed):
+        return 1.0
+    if np.ptp(np.abs(changed)) == 0:
+        return float(binomtest(int((changed > 0).sum()), len(changed)).pvalue)
+    return sign_flip_p(changed)
 
 
 def smallest_p(n_pairs: int) -> float:

@@ -20,6 +20,7 @@ from probeshift.metrics.intervals import (
     TAIL,
     Resampled,
     ResampleWeights,
+    clopper_pearson,
     percentile,
 )
 from probeshift.metrics.questions import probe_chunks
@@ -81,23 +82,23 @@ class Ceiling:
         """The best candidate on the selection questions (the first of ties), judged on the test questions.
 
         Args:
-            selection: selection questions won by each candidate; one with NaN is never chosen.
+            selection: selection questions won by each candidate, all of them defined.
             test: test questions won by the same candidates.
             selection_weights: resamples of the selection questions, by each of which a candidate is chosen.
             weights: as many resamples of the test questions.
         """
-        fit = np.isfinite(selection).all(axis=1)
-        scores = np.where(fit[:, None], np.nan_to_num(selection) @ selection_weights.T, -np.inf)
-        chosen = scores.argmax(axis=0)
-        best = test[int(np.where(fit, np.nan_to_num(selection).mean(axis=1), -np.inf).argmax())]
+        chosen = (selection @ selection_weights.T).argmax(axis=0)
+        best = test[int(selection.mean(axis=1).argmax())]
         drawn = np.einsum("rq,rq->r", weights, test[chosen]) / test.shape[1]
         return cls(float(best.mean()), drawn, chosen, weights)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """95 % bounds of `value`, moved to lie around it (`centred`), within [0, 1]."""
-        interval = percentile(centred(np.array([self.value]), self.drawn[None]))
-        return max(0.0, float(interval.low[0])), min(1.0, float(interval.high[0]))
+        """95 % bounds of `value`, moved to lie around it (`centred`), within [0, 1]; exact where all resamples agree."""
+        value, n = np.array([self.value]), self.weights.shape[1]
+        interval = percentile(centred(value, self.drawn[None]))
+        low, high = clopper_pearson(value * n, n) if interval.degenerate[0] else (interval.low, interval.high)
+        return max(0.0, float(low[0])), min(1.0, float(high[0]))
 
 
 def recovered_accuracy(correct: Correct, ceiling: Ceiling, *, chance: float) -> Recovered:

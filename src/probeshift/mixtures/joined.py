@@ -37,9 +37,9 @@ class JoinedRows:
         """Which rows a probe on these sources is trained on."""
         return (self.rows["set"].isin(list(sources)) & self.rows["part"].eq(TRAIN)).to_numpy()
 
-    def trained_places(self, name: str) -> list[int]:
-        """Places within a set of its rows that are trained on."""
-        return np.flatnonzero(self.rows.loc[self.rows["set"] == name, "part"].eq(TRAIN)).tolist()
+    def places(self, name: str, part: str) -> list[int]:
+        """Places within a set of its rows of one part."""
+        return np.flatnonzero(self.rows.loc[self.rows["set"] == name, "part"].eq(part)).tolist()
 
     def without_training(self, places: Mapping[str, Sequence[int]]) -> JoinedRows:
         """The same rows, with those at the given places of their sets used by nobody."""

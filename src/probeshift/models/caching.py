@@ -83,7 +83,7 @@ def with_room(kept: Tensor) -> Tensor:
 
 
 class _Room:
-    """The larger tensor. Rows that were selected, or tokens cropped, begin a new one."""
+    """The larger tensor. Rows that were selected begin a new one; tokens that were cropped are written over."""
 
     def __init__(self) -> None:
         self.whole: Tensor | None = None

@@ -62,7 +62,7 @@ def draw_imported(path: Path, output_dir: Path, layer: int | None = None) -> Pag
             part,
             method,
             layer,
-            f"The files of {model} hold no other; --import one model's folder, or name another layer.",
+            f"The files of {model} do not hold it; --import one model's folder, or name another layer.",
         )
         tops = ceilings(part, protocol="published", selected_on="test")
         chosen = (

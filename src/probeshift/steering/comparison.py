@@ -93,13 +93,14 @@ def save_comparison(
         for text in texts
     ]
     table = pd.DataFrame(rows).astype({"kl": float, "nll": float})
-    publish_run(folder, {"texts": table, "curves": cost_curves(table)}, settings, vector=asdict(vector.card))
+    curves = cost_curves(table, zero_is_plain=settings.get("operator") != "clamp")
+    publish_run(folder, {"texts": table, "curves": curves}, settings, vector=asdict(vector.card))
 
 
-def cost_curves(texts: pd.DataFrame) -> pd.DataFrame:
+def cost_curves(texts: pd.DataFrame, *, zero_is_plain: bool = True) -> pd.DataFrame:
     """One row per vector and strength: mean KL, perplexity of the median text, and of how many texts that wrote anything.
 
-    Strength 0 is the model as it is, and stands under every vector.
+    Strength 0 of most operators is the model as it is, which then stands under every vector; clamping to 0 is not.
     """
     import numpy as np
     import pandas as pd
@@ -107,7 +108,7 @@ def cost_curves(texts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     plain, steered = (texts[(texts["condition"] == "none") == part] for part in (True, False))
     for name, own in steered.groupby("condition", sort=False):
-        shown = own if (own["strength"] == 0).any() else pd.concat([plain, own])
+        shown = own if not zero_is_plain or (own["strength"] == 0).any() else pd.concat([plain, own])
         for strength, part in shown.groupby("strength"):
             costs = {"kl": part["kl"].mean(), "perplexity": float(np.exp(part["nll"].median()))}
             rows.append({"condition": name, "strength": strength, **costs, "n": int(part["nll"].notna().sum())})

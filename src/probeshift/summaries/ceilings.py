@@ -96,9 +96,13 @@ def recovered(
 
 
 def drawn_ceiling(won: Won, test: str, *, n_resamples: int, seed: int) -> Ceiling | None:
-    """The ceiling of a test set, as `ceilings` chooses it, in every resample; None where its candidates' questions are not at hand."""
+    """The ceiling of a test set, as `ceilings` chooses it, in every resample.
+
+    Candidates that are undefined on either split take no part. None where the questions that candidates won are not at hand.
+    """
     own = [key for key in won.selection if key.train == key.test == test and key.method not in CONTROLS]
-    own = sorted((key for key in own if key in won.test), key=lambda key: (key.layer, key.method))
+    own = [key for key in own if key in won.test and np.isfinite([*won.selection[key], *won.test[key]]).all()]
+    own = sorted(own, key=lambda key: (key.layer, key.method))
     if not own:
         return None
     selection, judged = (np.stack([part[key] for key in own]).astype(float) for part in (won.selection, won.test))

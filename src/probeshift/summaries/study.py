@@ -87,18 +87,16 @@ class Study:
     def ceiling_choices(self) -> pd.DataFrame:
         """`ceilings` with what resamples make of the choice.
 
-        `n_chosen` probes are chosen in at least one of them; `choice_low` and `choice_high` bound what the chosen one reaches.
-        Both are null where the questions won are not at hand.
+        `n_chosen` probes are chosen in at least one of them; `choice_low` and `choice_high` bound what the chosen one reaches. All are
+        null where there is no ceiling or the questions won are not at hand.
         """
-        drawn = {test: self.drawn_ceiling(test) for test in self.ceilings["test"]}
-        found = [
-            {"n_chosen": len(set(top.chosen.tolist()))}
-            | dict(zip(("choice_low", "choice_high"), top.bounds, strict=True))
-            if top
-            else {"n_chosen": None, "choice_low": np.nan, "choice_high": np.nan}
-            for top in drawn.values()
-        ]
-        return self.ceilings.assign(**pd.DataFrame(found, dtype=object).astype({"n_chosen": "Int64"}))
+        table = self.ceilings.copy()
+        known = table.loc[table["value"].notna(), "test"]
+        drawn = {row: top for row, test in known.items() if (top := self.drawn_ceiling(test)) is not None}
+        low, high = ({row: top.bounds[side] for row, top in drawn.items()} for side in (0, 1))
+        table["n_chosen"] = pd.Series({row: len(set(top.chosen.tolist())) for row, top in drawn.items()}, dtype="Int64")
+        table["choice_low"], table["choice_high"] = pd.Series(low, dtype=float), pd.Series(high, dtype=float)
+        return table
 
     @cached_property
     def cells(self) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def judging(study: Study, n_texts: int) -> dict[str, Any] | None:
     `ratings` takes one call each, a second one where a reply holds no rating. `lacks_key` names the variable that an endpoint
     needs and the environment does not have.
     """
-    from probeshift.steering.judges import estimate_ahead, open_judge, quality_questions
+    from probeshift.steering.judges import NO_COST, estimate_ahead, open_judge, quality_questions
     from probeshift.steering.judges.endpoint import EndpointJudge
 
     asked = study.settings
@@ -46,7 +46,7 @@ def judging(study: Study, n_texts: int) -> dict[str, Any] | None:
     about_itself = quality_questions(labelled_texts(study), seed=asked.seed)
     if asked.judge.backend == "hf":  # opening it would load it
         ratings = len(RUBRICS) * n_texts + len(about_itself)
-        return {"ratings": ratings, "told": f"{ratings:,} ratings; on this machine, no cost", "lacks_key": None}
+        return {"ratings": ratings, "told": f"at most {ratings:,} ratings; {NO_COST}", "lacks_key": None}
     judge = open_judge(asked.judge)
     assert isinstance(judge, EndpointJudge)
     characters = round(CHARACTERS_PER_TOKEN * asked.generation.max_new_tokens)

@@ -77,14 +77,13 @@ def _widest_cell(study: Study) -> list[str]:
 def _loosest_ceiling(study: Study) -> list[str]:
     """How narrowly the ceilings were chosen."""
     known = study.ceiling_choices.dropna(subset=["n_chosen"])
-    if not len(known):
+    if not (known["n_chosen"] > 1).any():
         return []
     row = known.loc[(known["choice_high"] - known["choice_low"]).idxmax()]
-    choices = int(known["n_chosen"].median())
     return [
-        f"A ceiling is a choice among near ties: over resampled questions {choices} probe{'s' * (choices != 1)} of a set are chosen in "
-        f"the median, and intervals carry that. The loosest is `{row['test']}`'s, {percent(row['value'])} "
-        f"[{100 * row['choice_low']:.1f}, {100 * row['choice_high']:.1f}]."
+        f"A ceiling is a choice among near ties: resampled questions choose up to {known['n_chosen'].max()} different probes of a set "
+        f"({known['n_chosen'].median():g} in the median), and intervals carry that. The loosest is `{row['test']}`'s, "
+        f"{percent(row['value'])} [{100 * row['choice_low']:.1f}, {100 * row['choice_high']:.1f}]."
     ]
 
 

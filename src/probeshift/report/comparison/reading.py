@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from probeshift.metrics.recovered import CEILING_NOT_ABOVE_CHANCE, CEILING_NOT_CLEAR
 from probeshift.report.comparison.caveats import inverted, limits, published_adds
 from probeshift.report.comparison.wording import LEVEL, bounded, in_words, percent, points, small
 from probeshift.report.palette import PROTOCOL_WORDS
@@ -159,7 +160,7 @@ def _above_chance(study: Study) -> str:
 def _left_out(study: Study) -> str:
     """The sets that are in no corrected mean, and on which questions that was decided."""
     by_set = mean_table(study, study.counted, ["test"])
-    sets = by_set.loc[by_set["corrected"].isna(), "test"]
+    sets = by_set.loc[by_set["corrected_reason"].isin([CEILING_NOT_CLEAR, CEILING_NOT_ABOVE_CHANCE]), "test"]
     if not len(sets):
         return ""
     return f" Left out: {listed(sets)}, whose ceiling may be chance. The questions decide that, so sets with a lucky ceiling stay in."

@@ -55,7 +55,7 @@ def _sentence(clause: str) -> str:
 
 
 def _of_rows(rows: pd.DataFrame) -> Iterator[str]:
-    measured = rows[rows["value"].notna()] if "value" in rows else rows
+    measured = rows[rows["value"].notna()]
     if "ci_low" in rows and len(measured):
         bounded = int(measured["ci_low"].notna().sum())
         yield (
@@ -95,7 +95,7 @@ def _gaps(rows: pd.DataFrame) -> Iterator[str]:
     if len(limited):
         cut = sorted(map(str, limited["test"].unique()))
         yield f"Cut to a limit, so that numbers are not those of the full test sets: {', '.join(cut)}."
-    undefined = rows[rows["value"].isna()] if "value" in rows else rows[:0]
+    undefined = rows[rows["value"].isna()]
     if len(undefined):
         reasons = (
             (undefined["reason"] if "reason" in undefined else undefined["value"])

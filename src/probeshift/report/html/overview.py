@@ -23,7 +23,7 @@ def facts(run: RunFolder) -> list[list[str]]:
     found = [
         [title, _values(rows[column])] for column, title in _COUNTED if column in rows and rows[column].notna().any()
     ]
-    return [*found, ["measured values", f"{int(rows['value'].notna().sum()):,}"]] if "value" in rows else found
+    return [*found, ["measured values", f"{int(rows['value'].notna().sum()):,}"]] if len(rows) else found
 
 
 def starting_view(run: RunFolder) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 from probeshift.layers import EMBEDDINGS
 from probeshift.report.html.overview import MATRIX
 from probeshift.report.html.run_folder import RunFolder
+from probeshift.report.sweep.tables import EXACT, exact_note
 
 _COIN = 0.5  # AUROC of guessing
 _METRICS = {
@@ -27,8 +28,8 @@ def of_datasets(run: RunFolder) -> Iterator[str]:
     home, away = known[known["train"].eq(known["test"])], known[known["train"].ne(known["test"])]
     above, below = _n_above(away), int((away["ci_high"] < away["chance"]).sum())
     yield (
-        f"On another set it still works in {above} of {len(away)} pairs, points the wrong way in {below}, and cannot be told from guessing "
-        f"in {len(away) - above - below} (whole 95 % interval above 0.5, below it, or around it)."
+        f"On another set the direction still works in {above} of {len(away)} pairs, points the wrong way in {below}, and cannot be "
+        f"told from guessing in {len(away) - above - below} (whole 95 % interval above 0.5, below it, or around it)."
     )
     yield f"At home, on other statements of the set it was found on, the direction works on {_n_above(home)} of {len(home)} sets."
     yield (
@@ -56,11 +57,12 @@ def _value(row: pd.Series) -> str:
 
 
 def of_mixtures(run: RunFolder) -> Iterator[str]:
-    """Sources left out, each set at the first and the last step, then what the sweep itself concludes of its gains."""
+    """What must be said before any claim, sources left out or else gains, then each set at the first and the last step."""
     found = json.loads((run.folder / "comparison.json").read_text(encoding="utf-8"))
     first, last = found["step_values"][0], found["step_values"][-1]
-    yield from _left_out(found)
-    yield from (f"Before any claim: {sentence}" for sentence in found["conclusions"].get("first", ()))
+    claims = [*_left_out(found), _gains(found)]
+    caveats = [f"Before any claim: {sentence}" for sentence in found["conclusions"].get("first", ())]
+    yield " ".join([*caveats, claims[0]])
     yield (
         f"One logistic probe; its training data began with {' + '.join(first['training_data'])} and grew by one source a step, in this "
         f"order: {', '.join(last['training_data'])}. Tried on held-out rows of each."
@@ -68,12 +70,16 @@ def of_mixtures(run: RunFolder) -> Iterator[str]:
     ends = [(name, first["evaluation"].get(name), value) for name, value in last["evaluation"].items()]
     moved = [f"{name} {_ranked(old)} to {_ranked(new)}" for name, old, new in ends if old and _both(old, new)]
     if moved:
-        yield f"AUROC from the first mixture to the last: {'; '.join(moved)}."
+        yield f"AUROC from the first mixture to the last: {'; '.join(moved)}{exact_note(moved)}."
+    yield from claims[1:]
+
+
+def _gains(found: Mapping[str, Any]) -> str:
     gained = [
         _gained(found, name, gain["step"]) for name, gain in found["first_gain"].items() if gain["step"] is not None
     ]
     n_tested = sum(bool(gain["n_tested"]) for gain in found["first_gain"].values())
-    yield f"A single step has a gain that can be told from noise on {len(gained)} of {n_tested} sets{_named(gained)}."
+    return f"A single step has a gain that can be told from noise on {len(gained)} of {n_tested} sets{_named(gained)}."
 
 
 def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
@@ -100,7 +106,8 @@ def _both(*values: Mapping[str, Any]) -> bool:
 
 
 def _ranked(value: Mapping[str, Any]) -> str:
-    return f"{value['auroc']:.2f} [{value['auroc_ci'][0]:.2f}, {value['auroc_ci'][1]:.2f}]"
+    mark = EXACT * str(value.get("auroc_ci_kind")).startswith("degenerate")
+    return f"{value['auroc']:.2f} [{value['auroc_ci'][0]:.2f}, {value['auroc_ci'][1]:.2f}]{mark}"
 
 
 def _named(names: list[str]) -> str:

@@ -82,7 +82,7 @@ def of_steering(run: RunFolder) -> Iterator[str]:
 
 def _costs(curves: pd.DataFrame) -> Iterator[str]:
     """What each strength costs, where nobody scored the texts."""
-    for name, part in curves[curves["strength"].ne(0) & curves["kl"].notna()].groupby("condition", sort=False):
+    for name, part in curves[curves["kl"].gt(0)].groupby("condition", sort=False):
         costs = ", ".join(f"{row.kl:.2f} at strength {row.strength:g}" for row in part.itertuples())
         yield f"Vector `{name}` moves the predictions away from the unsteered model's by so many nats a token (KL): {costs}."
 

@@ -127,15 +127,17 @@ def _against_controls(chosen: pd.Series, controls: pd.DataFrame) -> Iterator[str
         return
     for _, row in controls.iterrows():
         name = f"the control `{row['method']}`"
-        if pd.notna(row["gain"]) and row["value"] < row["chance"]:
-            yield f"{name} is itself below chance ({row['value']:.3f}), so being above it would show nothing; {_against_chance(chosen)}."
+        if pd.notna(row["gain"]) and row["ci_high"] < row["chance"]:
+            weak = f"{name} is itself below chance (up to {row['ci_high']:.3f}), so being above it would show nothing"
+            yield f"{weak}; {_against_chance(chosen)}."
         elif pd.notna(row["gain"]):
             interval = f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}] on the same rows"
             verdict = "above" if row["gain_low"] > 0 else "below" if row["gain_high"] < 0 else "NOT clearly above"
             yield f"{verdict} {name}: {interval}."
         elif pd.notna(row["ci_high"]):
             verdict = "above" if chosen["value"] > max(row["ci_high"], row["chance"]) else "NOT clearly above"
-            yield f"{verdict} {name}: draws reach {row['ci_high']:.3f}."
+            bar = name if row["ci_high"] >= row["chance"] else f"chance ({row['chance']:.3f}) and {name}"
+            yield f"{verdict} {bar}: draws reach {row['ci_high']:.3f}."
 
 
 def _against_chance(chosen: pd.Series) -> str:

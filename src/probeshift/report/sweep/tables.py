@@ -8,7 +8,7 @@ from typing import Any
 from probeshift.report.tables import Table
 
 _NONE = "–"
-_EXACT = "†"
+EXACT = "†"
 
 
 def sweep_tables(found: Mapping[str, Any]) -> Iterator[Table]:
@@ -44,13 +44,13 @@ def brief_tables(found: Mapping[str, Any]) -> Iterator[Table]:
 def _sources_table(found: Mapping[str, Any]) -> Table:
     copies: dict[str, list[str]] = {}
     for row in found["duplicates"]:
-        n = row["n_train_rows"]
-        copies.setdefault(row["source"], []).append("not known" if n is None else f"{n} with {row['test']}")
+        n, of_source = row["n_train_rows"], copies.setdefault(row["source"], [])
+        of_source += [] if n == 0 else ["not known" if n is None else f"{n} with {row['test']}"]
     extracted = {row["set"]: row for row in found["extraction"]}
     rows = [
         (a["set"], _cut(found["parts"][a["set"]]), f"{a['active_per_row']:,.0f}", f"{a['share_active']:.1%}",
          f"{a['mean_size']:.3g}", f"{a['largest']:.3g}", ", ".join(a["mismatch"]).replace("_", " ") or "no",
-         _extracted(extracted[a["set"]], number == 0), "; ".join(dict.fromkeys(copies.get(a["set"], [_NONE]))))
+         _extracted(extracted[a["set"]], number == 0), "; ".join(dict.fromkeys(copies.get(a["set"], [_NONE]))) or "none")
         for number, a in enumerate(found["activity"])
     ]  # fmt: skip
     columns = (
@@ -116,7 +116,7 @@ def _auroc_table(found: Mapping[str, Any]) -> Table:
         "AUROC with 95 % intervals (* rows of the same source are in training)",
         _by_set(found, cell),
     )
-    return title + _exact_note(rows), columns, rows
+    return title + exact_note(rows), columns, rows
 
 
 def _accuracy_table(found: Mapping[str, Any]) -> Table:
@@ -144,7 +144,7 @@ def _one_class_table(found: Mapping[str, Any]) -> Table:
     ]
     columns = ("set", "step", "probabilities: 5 %, median, 95 %", "cross-set AUROC", "of")
     title = "Sets of one class: their scores, and a comparison across sets that measures style too"
-    return title + _exact_note(rows), columns, rows
+    return title + exact_note(rows), columns, rows
 
 
 def _one_class(values: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -246,7 +246,7 @@ def _left_out_table(found: Mapping[str, Any]) -> Table:
     ]  # fmt: skip
     title = "Trained on all sources but one, tested on that one (not on rows about what training rows are about)"
     return (
-        title + _exact_note(rows),
+        title + exact_note(rows),
         ("left out", "positive / n", "shared, not tested", "AUROC", "detected"),
         rows,
     )
@@ -289,13 +289,13 @@ def _estimate(found: Mapping[str, Any], name: str) -> str:
     if found[name] is None:
         return _why(found[f"{name}_reason"])
     exact = str(found[f"{name}_ci_kind"]).startswith("degenerate")
-    return f"{found[name]:.3f} {_interval(found[f'{name}_ci'])}{_EXACT * exact}"
+    return f"{found[name]:.3f} {_interval(found[f'{name}_ci'])}{EXACT * exact}"
 
 
-def _exact_note(cells: Any) -> str:
+def exact_note(cells: Any) -> str:
     """What the mark of exact bounds means, where a table has one."""
-    note = f"; {_EXACT} all resamples are equal: an exact bound, wider than resampled ones of nearly the same value"
-    return note if _EXACT in str(cells) else ""
+    note = f"; {EXACT} all resamples are equal: an exact bound, wider than resampled ones of nearly the same value"
+    return note if EXACT in str(cells) else ""
 
 
 def _interval(ci: Any) -> str:

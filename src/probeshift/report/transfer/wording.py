@@ -15,10 +15,10 @@ REASONS = {
     "too_few_units": "fewer than five concepts",
     "all_units_equal": "all concepts have the same value",
     "non_finite_values": "a score is missing",
-    "no_native_texts": "no strength of the native vectors has this side effect",
     "denominator_not_clear_of_zero": "some resamples have no native gain",
 }
 _EXAMPLE_WIDTH = 220
+_NAMED = 6  # vectors, where many could be
 
 
 def sentences(read: dict[str, Any]) -> Iterator[str]:
@@ -41,12 +41,8 @@ def sentences(read: dict[str, Any]) -> Iterator[str]:
 
 def _units(units: pd.DataFrame) -> Iterator[str]:
     by_hand = units[units["rule"] != "maximal activation"]
-    if len(by_hand):
-        some = ", ".join(sorted({f"{row.condition} {row.concept}" for row in by_hand.itertuples()})[:6])
-        yield (
-            f"{len(by_hand)} of {len(units)} vectors have no maximal activation above 0; their unit is the {by_hand['rule'].iloc[0]}: "
-            f"{some}."
-        )
+    for rule, part in by_hand.groupby("rule"):
+        yield f"{len(part)} of {len(units)} vectors have no maximal activation above 0; their unit is the {rule}: {_some(part)}."
 
 
 def _worth(read: dict[str, Any], settings: dict[str, Any]) -> Iterator[str]:
@@ -77,10 +73,19 @@ def _unreached(read: dict[str, Any]) -> Iterator[str]:
     without = strengths[(strengths["at"] == "equal side effect") & strengths["strength"].isna()]
     if not len(without):
         return
-    some = ", ".join(sorted({f"{row.condition} {row.concept}" for row in without.itertuples()})[:6])
     left_out = table.loc[table["at"] == "equal side effect", "left_out"]
     told = f"; left out of that table: {left_out.iloc[0]}" if len(left_out) and left_out.iloc[0] else ""
-    yield f"{len(without)} vectors have no strength of equal side effect ({without['reason'].iloc[0]}): {some}{told}."
+    first = without["reason"].iloc[0]
+    why = first if without["reason"].nunique() == 1 else f"the first: {first}"
+    n = int((strengths["at"] == "equal side effect").sum())
+    yield f"{len(without)} of {n} vectors are without a strength of equal side effect ({why}): {_some(without)}{told}."
+
+
+def _some(vectors: pd.DataFrame) -> str:
+    """Names of a few vectors, and how many more there are."""
+    names = sorted({f"{row.condition} {row.concept}" for row in vectors.itertuples()})
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _interval(row: pd.Series, name: str) -> str:

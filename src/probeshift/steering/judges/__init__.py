@@ -4,7 +4,7 @@ Loads neither torch nor openai before a judge is opened.
 """
 
 from probeshift.steering.judges.cache import JudgementCache
-from probeshift.steering.judges.estimate import CallEstimate, Prices, estimate_ahead, estimate_calls
+from probeshift.steering.judges.estimate import NO_COST, CallEstimate, Prices, estimate_ahead, estimate_calls
 from probeshift.steering.judges.judge import Asked, Judge, JudgeError, Rating, Usage
 from probeshift.steering.judges.opening import JudgeSettings, open_judge
 from probeshift.steering.judges.quality import (
@@ -18,6 +18,7 @@ from probeshift.steering.judges.rubrics import RUBRICS, Rubric, Sample, overall_
 from probeshift.steering.judges.scoring import Judgement, judge_samples, questions_about, rate, score_rows, score_table
 
 __all__ = [
+    "NO_COST",
     "RUBRICS",
     "Asked",
     "CallEstimate",

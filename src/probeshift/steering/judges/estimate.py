@@ -14,6 +14,9 @@ REPLY_TOKENS = 80  # a sentence and the rating line
 _MILLION = 1e6
 
 
+NO_COST = "on this machine, no cost"
+
+
 @dataclass(frozen=True)
 class Prices:
     """US dollars for a million tokens in (prompt) and out (reply), and the day they were looked up (YYYY-MM-DD)."""
@@ -35,11 +38,12 @@ class Prices:
 class CallEstimate:
     """Calls to make, `cached` ones not among them, and about how many tokens. Costs are None without prices.
 
+    Where the cache was not asked `cached` is None, and all numbers are the most there can be.
     `most_cost` is what it costs at most by these tokens: every question asked twice, every reply as long as allowed.
     """
 
     ratings: int
-    cached: int
+    cached: int | None
     calls: int
     prompt_tokens: int
     reply_tokens: int
@@ -51,12 +55,14 @@ class CallEstimate:
     @property
     def sentence(self) -> str:
         """The estimate in one line."""
-        told = (
-            f"{self.ratings:,} ratings: {self.cached:,} from the cache, {self.calls:,} calls, about {self.prompt_tokens:,} "
-            f"tokens in and {self.reply_tokens:,} out"
+        some = (
+            f"at most {self.ratings:,} ratings"
+            if self.cached is None
+            else f"{self.ratings:,} ratings: {self.cached:,} from the cache"
         )
+        told = f"{some}, {self.calls:,} calls, about {self.prompt_tokens:,} tokens in and {self.reply_tokens:,} out"
         if not self.longest_reply:
-            return f"{told}; on this machine, no cost"
+            return f"{told}; {NO_COST}"
         if self.cost is None or self.most_cost is None or self.prices is None:
             return f"{told}; cost unknown (no prices given)"
         return f"{told}; about ${self.cost:,.2f}, at most ${self.most_cost:,.2f} (prices of {self.prices.as_of})"
@@ -88,11 +94,11 @@ def estimate_ahead(
     characters = n_texts * sum(len(judge.prompt(Asked(rubric, blank))) for rubric in RUBRICS)
     characters += sum(len(judge.prompt(asked)) for asked in further)
     n_ratings = n_texts * len(RUBRICS) + len(further)
-    return _estimate(judge, n_ratings, 0, n_ratings, characters, prices)
+    return _estimate(judge, n_ratings, None, n_ratings, characters, prices)
 
 
 def _estimate(
-    judge: Judge, n_ratings: int, n_cached: int, n_calls: int, n_characters: int, prices: Prices | None
+    judge: Judge, n_ratings: int, n_cached: int | None, n_calls: int, n_characters: int, prices: Prices | None
 ) -> CallEstimate:
     allowed = judge.longest_reply
     prompt_tokens = round(n_characters / CHARACTERS_PER_TOKEN)

@@ -6,7 +6,8 @@ Each rubric is tried on pairs of classes it has to tell apart, as AUROC (0.5: it
     instruction  texts with the instruction they answer, against the same texts with another row's instruction
     fluency      the texts, against the same texts with their words in random order
 
-Intervals resample concepts for the first (texts, when there is one concept) and texts for the other two.
+Intervals resample concepts for the first (texts, when there is one concept) and texts for the other two. A text that is a negative of
+several concepts, as with rules, is rated once for each; that these ratings hang together is not in the interval.
 """
 
 from __future__ import annotations

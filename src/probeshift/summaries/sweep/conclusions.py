@@ -175,17 +175,18 @@ def _thresholds(found: Mapping[str, Any]) -> Iterator[str]:
     last = found["step_values"][-1]
     for at in last["thresholds"]:
         if at["reason"]:
-            yield f"Detections at {at['target_fpr']:.0%} false positives: {last['control']} are too few ({at['fpr']['n']})."
+            yield f"Detections at {at['target_fpr']:.0%} false positives: the negatives ({last['control']}) are too few, {at['fpr']['n']}."
 
 
 def _resolution(found: Mapping[str, Any]) -> Iterator[str]:
-    """Where no gain, however large, could be told from 0 after Holm: p is at least 1 / (1 + resamples)."""
-    n_tests = sum(gain.get("p") is not None for gain in found["gains"])
-    if n_tests >= LEVEL * (found["n_resamples"] + 1):
+    """Where no gain of AUROC, however large, could be told from 0 after Holm: its p is at least 1 / (1 + resamples)."""
+    tested = [gain["measure"] for gain in found["gains"] if gain.get("p") is not None]
+    n_tests = len(tested)
+    if "auroc" in tested and n_tests >= LEVEL * (found["n_resamples"] + 1):
         needed = int(n_tests / LEVEL) + 1
         yield (
             f"That a step gains nothing: {n_tests} differences are tested together, and with {found['n_resamples']:,} resamples "
-            f"none of them can be told from 0. Set n_resamples: {needed:,} or more."
+            f"none {'of them' if set(tested) == {'auroc'} else 'of AUROC'} can be told from 0. Set n_resamples: {needed:,} or more."
         )
 
 

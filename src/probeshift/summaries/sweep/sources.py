@@ -87,24 +87,31 @@ def duplicates_across(
     train: Mapping[str, Sequence[str] | None],
     tests: Mapping[str, Sequence[str] | None],
     trained: Mapping[str, Sequence[int]],
+    held_out: Mapping[str, Sequence[int]],
     *,
     threshold: float = THRESHOLD,
 ) -> list[dict[str, Any]]:
     """Per pair of a source and a test set: how many training rows nearly repeat a test text, and which ones.
 
-    `train` holds all texts of the sources, `trained` the places of those that are trained on. Sets whose texts are not known are
-    listed with the reason; nothing is said about them.
+    `train` holds all texts of the sources, `trained` and `held_out` the places of those that are trained on and held out; the
+    held-out rows of a source are a test set of its name. Sets whose texts are not known are listed with the reason; nothing is said
+    about them.
     """
     found = []
     sketches, test_sketches = _sketched(train), _sketched(tests)
+    judged = {**{name: sketches[name] for name, places in held_out.items() if places}, **test_sketches}
     for source, texts in sketches.items():
-        for test, others in test_sketches.items():
+        for test, others in judged.items():
             about: dict[str, Any] = {"source": source, "test": test}
             if texts is None or others is None:
                 found.append({**about, "n_train_rows": None, "reason": "texts_not_known"})
                 continue
-            used = set(trained[source])
-            pairs = [pair for pair in near_duplicates(texts, others, threshold=threshold) if pair.first in used]
+            used, asked = set(trained[source]), None if test in tests else set(held_out[test])
+            pairs = [
+                pair
+                for pair in near_duplicates(texts, others, threshold=threshold)
+                if pair.first in used and (asked is None or pair.second in asked)
+            ]
             rows = sorted({p.first for p in pairs})
             worst = pairs[0].similarity if pairs else None
             found.append({**about, "n_train_rows": len(rows), "n_test_rows": len({p.second for p in pairs}),
