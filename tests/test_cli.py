@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
@@ -71,10 +72,22 @@ def test_the_three_steps_of_the_document_write_its_files(run, model):
     assert manifest["settings"]["data"]["eval_limit"] == 30
 
 
-def test_a_layer_depth_that_was_not_sampled_is_evaluated_all_the_same(run, model):
-    assert run("crossdata", "evaluate", "--model", model, "--eval-limit", 30, "--layer-depth", 0.5)[0] == 0
+def test_a_layer_depth_that_was_not_sampled_is_evaluated_beside_the_layers_before(run, model):
+    """Layer 2 is not stored: new stores and probes are made, with which layer 3 of the default is scored again."""
+    before = pd.read_parquet(folder(model) / "results.parquet")
+    evaluate = ("crossdata", "evaluate", "--model", model, "--eval-limit", 30)
+    assert set(before["layer"]) == {3}
+    assert run(*evaluate, "--layer-depth", 0.5)[0] == 0
+    assert run(*evaluate, "--layers", 1)[0] == 0
     rows = pd.read_parquet(folder(model) / "results.parquet")
-    assert set(rows["layer"]) == {2}
+    cells = ["method", "train", "test", "split", "metric", "layer"]
+    assert set(rows["layer"]) == {1, 2, 3} and not rows.duplicated(cells).any() and len(rows) == 3 * len(before)
+    kept = rows[rows["layer"].eq(3)].set_index(cells)["value"].sort_index()
+    np.testing.assert_allclose(kept, before.set_index(cells)["value"].sort_index())
+    lines = (folder(model) / "probe_evaluate-v2.jsonl").read_text().splitlines()
+    assert len(lines) == 3 * 2 * 2
+    plan = json.loads(run(*evaluate, "--layer-depth", 0.25, "--dry-run", "--json")[1])
+    assert plan["layers"] == [1, 2, 3], "a quarter of four blocks is block 1"
 
 
 def test_all_stored_layers_can_be_evaluated_and_drawn_by_number(run, model):
@@ -185,7 +198,7 @@ def test_reference_results_are_imported_and_drawn_by_the_same_command(run, tmp_p
         path,
         "--layer",
         5,
-        says=("Nearest: 9, 27", "of Qwen/Qwen3-4B hold no"),
+        says=("Nearest: 9, 27", "of Qwen/Qwen3-4B do not hold it"),
     )
 
 

@@ -210,6 +210,10 @@ class ResultFolder:
             raise StoreError(f"{self.folder} holds no results. Run `probeshift crossdata evaluate` first.")
         return pd.read_parquet(path)
 
+    def collected_layers(self) -> set[int]:
+        """The layers of the rows collected last; none before anything was."""
+        return set(self.read()["layer"]) if (self.folder / f"{MAIN_TABLE}.parquet").exists() else set()
+
     def write_vectors(self, probes: Sequence[ProbeFile]) -> Path:
         """`probe_vectors.jsonl`: a line per probe and layer, directions to six digits (full ones and controls: `probes/`)."""
         path = self.folder / "probe_vectors.jsonl"

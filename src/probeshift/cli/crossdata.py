@@ -108,9 +108,10 @@ def evaluate(
     Example: probeshift crossdata evaluate --model qwen3-4b --eval-limit 200 --layers all
     """
     settings = _settings(given, data, continues=True)
-    if dry_run:
-        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json)
     asked = layers or (str(float(layer_depth)) if layer_depth is not None else "0.75")
+    if dry_run:
+        comparison = Comparison.open(settings)
+        return _print_plan(crossdata.plan(comparison, also=comparison.layers_to_score(asked)), as_json)
     with progress() as on_progress:
         comparison = Comparison.open(settings)
         rows = crossdata.evaluate(comparison, layers=asked, on_progress=on_progress)
@@ -203,7 +204,8 @@ def run(
     """
     settings = _settings(given, data)
     if dry_run:
-        return _print_plan(crossdata.plan(Comparison.open(settings)), as_json)
+        comparison = Comparison.open(settings)
+        return _print_plan(crossdata.plan(comparison, also=comparison.layers_to_score(layers or "all")), as_json)
     _run(settings, layers or "all", as_json)
 
 

@@ -88,6 +88,16 @@ class Comparison:
         stored = parse_layers(asked, n_layers) if asked else sampled_layers(n_layers, self.settings.layer_skip)
         return tuple(sorted({*stored, *also}))
 
+    def layers_to_score(self, asked: str) -> tuple[int, ...]:
+        """The layers an evaluation scores: those asked for, or "all" stored ones, and those evaluated into its folder before.
+
+        A layer that is not stored makes new stores and fits the probes anew: earlier layers are scored again with them, so
+        that one table holds every layer from one set of activations.
+        """
+        n_layers = self.workspace.info.n_layers
+        named = self.layers() if asked == "all" else parse_layers(asked, n_layers)
+        return tuple(sorted({*named, *(layer for layer in self.results.collected_layers() if layer < n_layers)}))
+
     def jobs(self, splits: Sequence[str], layers: tuple[int, ...]) -> list[tuple[Dataset, str, Extraction]]:
         """The extraction of each dataset's splits, planned or found finished."""
         data = self.settings.data
@@ -143,8 +153,11 @@ def extract(comparison: Comparison, *, on_progress: Progress | None = None) -> l
 def evaluate(
     comparison: Comparison, *, layers: str = str(REFERENCE_DEPTH), on_progress: Progress | None = None
 ) -> pd.DataFrame:
-    """Score all probes on all selection and test splits at the given layers; writes the result files and returns the rows."""
-    asked = _asked(comparison, layers)
+    """Score all probes on all selection and test splits at the given layers and those evaluated before (`layers_to_score`).
+
+    Writes the result files and returns the rows.
+    """
+    asked = comparison.layers_to_score(layers)
     stored = comparison.layers(also=asked)
     slices = comparison.read(("train", "selection", "test"), stored, on_progress)
     protocol = comparison.settings.protocol
@@ -176,13 +189,10 @@ def score(
 
 def run(comparison: Comparison, *, layers: str, on_progress: Progress | None = None) -> pd.DataFrame:
     """Both steps, with the model loaded once for all splits; returns the rows."""
-    comparison.read(("train", "selection", "test"), comparison.layers(also=_asked(comparison, layers)), on_progress)
+    stored = comparison.layers(also=comparison.layers_to_score(layers))
+    comparison.read(("train", "selection", "test"), stored, on_progress)
     extract(comparison, on_progress=on_progress)
     return evaluate(comparison, layers=layers, on_progress=on_progress)
-
-
-def _asked(comparison: Comparison, layers: str) -> tuple[int, ...]:
-    return comparison.layers() if layers == "all" else parse_layers(layers, comparison.workspace.info.n_layers)
 
 
 def fit(
@@ -250,14 +260,16 @@ def saved_settings(model: str, output_dir: Path | None) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def plan(comparison: Comparison, splits: Sequence[str] = ("train", "selection", "test")) -> dict[str, Any]:
-    """What a comparison will cost, part by part and in all. Loads no weights."""
+def plan(
+    comparison: Comparison, splits: Sequence[str] = ("train", "selection", "test"), *, also: Sequence[int] = ()
+) -> dict[str, Any]:
+    """What a comparison will cost, part by part and in all, with the layers in `also` stored too. Loads no weights."""
     import shutil
 
     from probeshift.extraction import estimate, plan_line
     from probeshift.provenance import cache_root
 
-    layers = comparison.layers()
+    layers = comparison.layers(also)
     jobs = comparison.jobs(splits, layers)
     parts: list[dict[str, Any]] = []
     for dataset, split, job in jobs:

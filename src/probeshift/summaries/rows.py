@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from probeshift.errors import UsageError, nearest
-from probeshift.metrics.questions import PerQuestion
 from probeshift.results import MAIN_TABLE, ResultFolder
 
 PROBE_COLUMNS = ["model", "method", "seed", "train", "layer", "position"]
@@ -28,14 +27,14 @@ class CellKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Won:
-    """Questions won (NaN where undefined) by the probes of one result folder.
+    """Questions won, as [question], NaN where undefined, by the probes of one result folder.
 
     `test` holds every probe on every set; `selection` needs only those on the set they were trained on, among which ceilings
     are chosen.
     """
 
-    test: Mapping[CellKey, PerQuestion]
-    selection: Mapping[CellKey, PerQuestion]
+    test: Mapping[CellKey, np.ndarray]
+    selection: Mapping[CellKey, np.ndarray]
 
     @classmethod
     def read(cls, results: ResultFolder, table: str = MAIN_TABLE) -> Won:
