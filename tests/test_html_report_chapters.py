@@ -120,7 +120,7 @@ def test_each_chapter_names_its_own_limits(opened, runs):
     assert "5 concepts are a smoke test" in browser.js("document.getElementById('about-model').textContent")
     conclusions = json.loads((runs[0] / "comparison.json").read_text())["conclusions"]
     text = browser.js("document.getElementById('about-mixture').textContent")
-    assert all(clause[1:] in text for clause in conclusions["may_not"])
+    assert [c for c in conclusions["may_not"] if c[1:].replace("`", "") not in text] == []
     clauses = [clause.replace("`", "") for clause in conclusions["may_not"] if clause.startswith("That ")]
     assert clauses and [c for c in clauses if f"It does not follow t{c[1:]}" not in text] == []
 
