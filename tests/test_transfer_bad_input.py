@@ -149,3 +149,13 @@ def test_a_damaged_file_of_costs_is_named(study, run):
     assert code == 1 and damaged.name in err and "measured again" in err
     damaged.unlink()
     assert run("transfer", "run", "--config", path)[0] == 0
+
+
+@pytest.mark.parametrize("backend", ["hf", "openai"])
+def test_a_judge_without_a_model_is_refused_by_the_plan(study, run, backend):
+    path, _ = study(**small(), judge={"backend": backend})
+    code, _, err = run("transfer", "run", "--config", path, "--dry-run")
+    assert code == 2 and f"judge backend {backend} needs a model" in err
+    path, _ = study(**small(), judge={"backend": "hf", "model": "smollm2-135m"})
+    code, _, err = run("transfer", "run", "--config", path, "--dry-run")
+    assert code == 0, err

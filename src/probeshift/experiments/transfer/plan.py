@@ -44,7 +44,7 @@ def judging(study: Study, n_texts: int) -> dict[str, Any] | None:
         return None
     assert asked.generation is not None
     about_itself = quality_questions(labelled_texts(study), seed=asked.seed)
-    if asked.judge.backend == "hf":  # opening it would load it
+    if asked.judge.backend == "hf" and asked.judge.model:  # opening it would load it; without a name that is refused
         ratings = len(RUBRICS) * n_texts + len(about_itself)
         return {"ratings": ratings, "told": f"at most {ratings:,} ratings; {NO_COST}", "lacks_key": None}
     judge = open_judge(asked.judge)
