@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from probeshift.errors import UsageError
 from probeshift.report.comparison.heading import span
 from probeshift.report.comparison.study_figure import StudyFigure
+from probeshift.report.comparison.wording import percent
 from probeshift.report.cross_matrix import Rows, cross_matrix
 from probeshift.summaries.beside_best import layers_beside_best, methods_beside_best, trains_beside_best
 from probeshift.summaries.generalisation import train_test_means
@@ -53,7 +54,7 @@ def _beside_best(table, rows, title) -> Figure:
     best = _first(table)
     probe = f"{best['best_method']} on {best['best_train']}, layer {best['best_layer']}"
     caption = (
-        f"best probe, chosen on the selection split: {probe}; it beats {100 * best['best_score']:.0f} % of the others"
+        f"best probe, chosen on the selection split: {probe}; it beats {percent(best['best_score'])} of the others"
     )
     # What the rows are is on the axis; the subtitle names what is held.
     shown = table.assign(row=table[rows.column].astype(str)).drop(columns=[] if rows.column == "train" else rows.column)
