@@ -13,7 +13,7 @@ from probeshift.probes import TrainingSet, ccs, find_method, lat, newton
 from probeshift.probes.components import top_eigenvector
 from probeshift.probes.factors import damped, factorise_in_place, solve_factored, try_factorise_in_place
 from probeshift.probes.frame import make_frame
-from probeshift.probes.lbfgs import minimise
+from probeshift.probes.lbfgs import descend, minimise
 from probeshift.probes.newton import solve_logistic
 from probeshift.probes.rows import CENTRE, Rows, centre_by, subtract
 
@@ -344,6 +344,41 @@ def test_minimise_solves_problems_of_very_different_difficulty_at_once():
     found, losses = minimise(objective, torch.zeros(2, 3, dtype=torch.float64), max_steps=200, small_fall=1e-9)
     torch.testing.assert_close(losses, torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close(found, goal.expand(2, -1), atol=1e-2, rtol=0)
+
+
+def torch_descends(objective, start, *, rate, max_steps):
+    point = start.clone().requires_grad_()
+
+    def closure():
+        point.grad = None
+        loss = objective(point)[0].sum()
+        loss.backward()
+        return loss
+
+    torch.optim.LBFGS([point], lr=rate, max_iter=max_steps).step(closure)
+    return point.detach()
+
+
+@pytest.mark.parametrize("max_steps", [1, 7, 100])
+def test_descend_ends_where_torch_ends_for_each_problem_alone(max_steps):
+    scales = torch.logspace(-3, 1, 5, dtype=torch.float64)[:, None] * torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    scales[0] = 0.0  # flat from the start
+    bend = torch.tensor([0.0, 0.0, 1.0, 8.0, 0.1], dtype=torch.float64)[:, None]  # curvature of either sign on the way
+
+    def problem(i):
+        def objective(points):
+            points = points.detach().requires_grad_() if not points.requires_grad else points
+            loss = (scales[i] * points**2 + bend[i] * torch.cos(points)).sum(-1)
+            return loss, torch.autograd.grad(loss.sum(), points, retain_graph=True)[0]
+
+        return objective
+
+    starts = torch.linspace(0.5, 3.0, 15, dtype=torch.float64).reshape(5, 3)
+    found, losses = descend(problem(slice(None)), starts, rate=0.1, max_steps=max_steps)
+    for i in range(5):
+        alone = torch_descends(problem(i), starts[i], rate=0.1, max_steps=max_steps)
+        torch.testing.assert_close(found[i], alone, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(losses[i], problem(i)(alone)[0].detach(), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [SHAPES[2], SHAPES[3], SHAPES[6]], ids=lambda s: s.name)

@@ -13,7 +13,7 @@ from probeshift.errors import StoreError, UsageError
 from probeshift.steering.contrasts import Contrast
 from probeshift.steering.maps import MAPS, find_map
 from probeshift.steering.maps.evidence import evidence_of
-from probeshift.steering.maps.linear import LAMBDAS, solve_linear
+from probeshift.steering.maps.linear import LAMBDAS, RidgePath, solve_linear
 from probeshift.steering.maps.low_rank import solve_low_rank
 from probeshift.steering.maps.moments import Moments, linear_cka, r_squared
 from probeshift.steering.maps.overlap import refuse_overlap
@@ -67,6 +67,15 @@ def test_the_linear_map_is_scikit_learns_ridge_at_the_best_held_out_lambda():
     np.testing.assert_allclose(solved.weight.numpy(), ridge.coef_.T, atol=1e-8)
     e = evidence(x, y, heldout)
     assert r_squared(solved.weight, e.train, e.heldout) == pytest.approx(scores[best], abs=1e-9)
+
+
+def test_every_lambda_is_judged_as_its_own_weights_would_be():
+    _, x, y, heldout = planted(n=60, noise=1.0)
+    e = evidence(x, y, heldout)
+    path = RidgePath.of(e)
+    found = path.r_squared(LAMBDAS, e.train, e.heldout)
+    assert found == pytest.approx([r_squared(path.weight(one), e.train, e.heldout) for one in LAMBDAS], abs=1e-9)
+    assert np.ptp(found) > 0.1
 
 
 def test_procrustes_is_scipys_and_finds_a_planted_rotation():

@@ -108,7 +108,7 @@ def steer(
     with progress() as bar:
         texts = compare_strengths(
             loaded,
-            found,
+            {found.concept: found},
             prompts,
             strengths,
             encoder=encoder,

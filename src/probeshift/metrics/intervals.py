@@ -23,6 +23,7 @@ BOOTSTRAP_ROWS = "bootstrap_rows"
 DEGENERATE_QUESTIONS = "degenerate_clopper_pearson_questions"
 DEGENERATE_PAIRS = "degenerate_clopper_pearson_pairs"
 NO_INTERVAL = "none"
+_DRAWS = 1 << 14  # drawn at once: few calls, and what is counted stays in a core's cache
 
 ResampleWeights = Float[np.ndarray, "resample group"]
 RowWeights = Float[np.ndarray, "resample example"]
@@ -42,8 +43,12 @@ def resample_weights(n_units: int, n_resamples: int, seed: int) -> ResampleWeigh
     """How often each unit (question; row of an ungrouped set) is drawn in each resample. Rows sum to `n_units`."""
     generator = np.random.default_rng(seed)
     weights = np.empty((n_resamples, n_units))
-    for resample in range(n_resamples):
-        weights[resample] = np.bincount(generator.integers(n_units, size=n_units), minlength=n_units)
+    at_once = max(1, _DRAWS // max(1, n_units))
+    for start in range(0, n_resamples, at_once):
+        part = weights[start : start + at_once]
+        drawn = generator.integers(n_units, size=part.shape)
+        drawn += n_units * np.arange(len(part))[:, None]  # each resample counts in a range of its own
+        part[:] = np.bincount(drawn.ravel(), minlength=part.size).reshape(part.shape)
     return weights
 
 

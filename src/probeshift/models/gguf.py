@@ -11,7 +11,9 @@ import importlib.util
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -82,13 +84,27 @@ def _read(file: Path) -> nn.Module:
 
     config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
     model = AutoModelForCausalLM.from_config(config).float()
-    tensors = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=model)["tensors"]
+    tensors = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=_named(model))["tensors"]
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     if set(missing) - tied or unexpected:
         raise UsageError(f"{file} does not fit its own config: missing {missing}, unexpected {unexpected}.")
     model.tie_weights()  # type: ignore[operator]
     return model
+
+
+def _named(model: Any) -> Any:
+    """All that transformers asks of a model to map names, with no submodule but the base model.
+
+    It builds the whole map anew for every submodule; names are those of the model or, in old files, of its base.
+    """
+    base = model.base_model
+    parts = [] if base is model else [(model.base_model_prefix, _named_alone(base, ()))]
+    return _named_alone(model, parts)
+
+
+def _named_alone(model: Any, parts: Sequence[tuple[str, Any]]) -> Any:
+    return SimpleNamespace(config=model.config, state_dict=model.state_dict, named_children=lambda: parts)
 
 
 def _tokenizer(file: Path) -> PreTrainedTokenizerFast:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from probeshift.probes.frame import Frame, make_frame
-from probeshift.probes.lbfgs import minimise
+from probeshift.probes.lbfgs import descend, minimise
 from probeshift.probes.probe import ON_TRAINING_ROWS, Fitted, Method, TrainingSet
 from probeshift.probes.rows import Rows, centre_by
 
@@ -65,12 +65,15 @@ def _polish(frame: Frame, points: Tensor) -> Tensor:
 
 def fit_ccs_published(training: TrainingSet, seeds: Sequence[int]) -> Fitted:
     """The first acceptable try per layer; a layer without one is a failed fit."""
-    directions, failures = [], []
-    for pairs, seed in zip(_pairs(training).values, seeds, strict=True):
-        direction, failure = _first_acceptable(pairs, _starts(pairs.shape[-1], seed)[:PUBLISHED_TRIES])
-        directions.append(direction.cpu().numpy())
-        failures.append(failure)
-    return Fitted(np.stack(directions), None, tuple(failures))
+    pairs = _pairs(training).values
+    starts = torch.stack([_starts(pairs.shape[-1], seed)[:PUBLISHED_TRIES] for seed in seeds]).to(pairs.device)
+    points, losses = starts[:, 0].clone(), starts.new_full(starts.shape[:2], float("inf"))
+    for number in range(PUBLISHED_TRIES):
+        left = torch.nonzero(~(losses <= PUBLISHED_LOSS).any(-1)).flatten()
+        if len(left):
+            points[left], losses[left, number] = _one_try(pairs[left], starts[left, number])
+    failures = tuple(_failure(tried) for tried in losses.tolist())
+    return Fitted(points[:, :-1].cpu().numpy(), None, failures)
 
 
 def _pairs(training: TrainingSet) -> Rows:
@@ -131,27 +134,22 @@ def _loss(rows: Tensor, shortened: Tensor, points: Tensor) -> tuple[Tensor, Tens
     return (excess.square() + least.square()).mean(-1) + penalty, gradient
 
 
-def _first_acceptable(pairs: Tensor, starts: Tensor) -> tuple[Tensor, str | None]:
-    losses, everything = [], pairs.new_zeros(0, pairs.shape[1])
-    for start in starts.to(pairs.device):
-        point = _one_try(pairs, everything, start)
-        losses.append(float(_loss(pairs, everything, point[None])[0]))
-        if losses[-1] <= PUBLISHED_LOSS:
-            return point[:-1], None
+def _one_try(pairs: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Points [layer, d_model + 1] and losses [layer] of one call of the optimiser per layer."""
+    nothing = pairs.new_zeros(len(pairs), 0, pairs.shape[-1])
+
+    def objective(at: Tensor) -> tuple[Tensor, Tensor]:
+        loss, gradient = _loss(pairs, nothing, at[:, None])
+        return loss[:, 0], gradient[:, 0]
+
+    return descend(objective, starts, rate=0.1, max_steps=100)
+
+
+def _failure(losses: Sequence[float]) -> str | None:
+    if any(loss <= PUBLISHED_LOSS for loss in losses):
+        return None
     tried = ", ".join(f"{loss:.3f}" for loss in losses)
-    return point[:-1], f"no try of {len(starts)} reached a loss of {PUBLISHED_LOSS} ({tried})"
-
-
-def _one_try(pairs: Tensor, shortened: Tensor, start: Tensor) -> Tensor:
-    point = start.clone().requires_grad_()
-
-    def closure() -> Tensor:
-        loss, gradient = _loss(pairs, shortened, point.detach()[None])
-        point.grad = gradient[0]
-        return loss[0]
-
-    torch.optim.LBFGS([point], lr=0.1, max_iter=100).step(closure)
-    return point.detach()
+    return f"no try of {len(losses)} reached a loss of {PUBLISHED_LOSS} ({tried})"
 
 
 CCS = Method("ccs", SOURCE, fit_ccs, sign="train labels", threshold=ON_TRAINING_ROWS, needs_groups=True, least_rows=4)

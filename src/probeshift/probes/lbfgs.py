@@ -1,6 +1,8 @@
 """Limited-memory BFGS over many small problems at once, each with its own history and step length.
 
 Source: Nocedal and Wright 2006, algorithms 7.4 and 7.5; updates only where curvature is positive.
+
+`minimise` looks for a step that falls far enough. `descend` takes steps of one length, and stops, as `torch.optim.LBFGS` does.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ _Pair = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 HISTORY = 10
 _BISECTIONS = 12
+_FLAT, _STILL = 1e-7, 1e-9  # torch's tolerances, of gradients and of changes
 
 
 def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall: float) -> tuple[Tensor, Tensor]:
@@ -33,11 +36,37 @@ def minimise(objective: Objective, start: Tensor, *, max_steps: int, small_fall:
         if not history:  # nothing is known about curvature yet
             step = step / gradient.norm(dim=-1, keepdim=True).clamp_min(1.0)
         reached, new_loss, new_gradient, fell = _search(objective, point, loss, gradient, step, done)
-        history = [*history, _pair(reached - point, new_gradient - gradient)][-HISTORY:]
+        move, turn = reached - point, new_gradient - gradient
+        history = [*history, _pair(move, turn, 1e-10 * turn.square().sum(-1, keepdim=True))][-HISTORY:]
         done = done | ~fell | (loss - new_loss <= small_fall * loss.abs())
         point, loss, gradient = reached, new_loss, new_gradient
         if done.all():
             break
+    return point, loss
+
+
+def descend(objective: Objective, start: Tensor, *, rate: float, max_steps: int) -> tuple[Tensor, Tensor]:
+    """Points [..., n] and losses [...] where one `torch.optim.LBFGS(lr=rate, max_iter=max_steps).step` would leave each problem.
+
+    No step may be forgotten, so `max_steps` is at most torch's default history of 100.
+    """
+    point = start.clone()
+    loss, gradient = objective(point)
+    history: list[_Pair] = []
+    done = gradient.abs().amax(-1) <= _FLAT
+    for _ in range(max_steps):
+        step = -_inverse_hessian_times(gradient, history)
+        done = done | ((step * gradient).sum(-1) > -_STILL)
+        if done.all():
+            break
+        length = torch.full_like(loss, rate) if history else rate / gradient.abs().sum(-1).clamp_min(1.0)
+        move = torch.where(done, 0.0, length)[..., None] * step
+        new_loss, new_gradient = objective(point + move)
+        scale = history[-1][-1] if history else torch.ones_like(loss)[..., None]
+        history.append(_pair(move, new_gradient - gradient, 1e-10, scale))
+        settled = (new_loss - loss).abs() < _STILL
+        done = done | settled | (move.abs().amax(-1) <= _STILL) | (new_gradient.abs().amax(-1) <= _FLAT)
+        point, loss, gradient = point + move, new_loss, new_gradient
     return point, loss
 
 
@@ -54,12 +83,12 @@ def _inverse_hessian_times(vector: Tensor, history: list[_Pair]) -> Tensor:
     return vector
 
 
-def _pair(s: Tensor, y: Tensor) -> _Pair:
-    """What the recursion reads; weights of 0 and a scale of 1 where the curvature is not positive."""
+def _pair(s: Tensor, y: Tensor, least: Tensor | float, scale_else: Tensor | float = 1.0) -> _Pair:
+    """What the recursion reads; weights of 0 and the other scale where the curvature is not above the `least`."""
     curvature, size = (s * y).sum(-1, keepdim=True), (y * y).sum(-1, keepdim=True)
-    good = curvature > 1e-10 * size
+    good = curvature > least
     inverse = torch.where(good, 1.0 / torch.where(good, curvature, 1.0), 0.0)
-    scale = torch.where(good, curvature / torch.where(good, size, 1.0), 1.0)
+    scale = torch.where(good, curvature / torch.where(good, size, 1.0), scale_else)
     return s, y, inverse * s, inverse * y, scale
 
 

@@ -1,4 +1,4 @@
-"""One vector at several strengths beside the model as it is: texts, and what steering costs. As a run that `report` draws:
+"""Vectors at several strengths beside the model as it is: texts, and what steering costs. As a run that `report` draws:
 
 texts.parquet, .csv     every text with its costs
 curves.parquet, .csv    by strength: mean KL and the median text's perplexity
@@ -19,7 +19,7 @@ from probeshift.models import LanguageModel
 from probeshift.provenance import environment, publish
 from probeshift.steering.contrasts import Encoder
 from probeshift.steering.interventions import Intervention
-from probeshift.steering.likelihood import continuation_nll, kl_from_unsteered
+from probeshift.steering.likelihood import text_costs
 from probeshift.steering.sweep import Sweep, SweepSettings, Task
 from probeshift.steering.vectors import SteeringVector
 
@@ -31,13 +31,14 @@ STEP = "steering"
 
 @dataclass(frozen=True)
 class SteeredText:
-    """What the model wrote at one strength; None is the model as it is.
+    """What the model wrote under a vector's name at one strength; both None: the model as it is.
 
     `kl` is the mean KL(steered || unsteered) per generated token, `nll` the mean negative log-likelihood of the generated
     tokens under the unsteered model, both in nats; None where nothing was written.
     """
 
     prompt: str
+    vector: str | None
     strength: float | None
     text: str
     n_tokens: int
@@ -52,7 +53,7 @@ class SteeredText:
 
 def compare_strengths(
     model: LanguageModel,
-    vector: SteeringVector,
+    vectors: Mapping[str, SteeringVector],
     prompts: Sequence[str],
     strengths: Sequence[float],
     *,
@@ -62,22 +63,22 @@ def compare_strengths(
     operator: str = "add",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[SteeredText]:
-    """For each prompt the model as it is, then every strength in the given order.
+    """For each prompt the model as it is, then each vector at every strength, in the given order; all written together.
 
     Raises:
-        UsageError: the vector does not fit the model, or prompts and texts are longer than it reads.
+        UsageError: a vector does not fit the model, or prompts and texts are longer than it reads.
     """
-    chosen = [None, *(Intervention(vector, strength, operator) for strength in strengths)]
-    tasks = [Task(prompt, encoder.prompt_ids(prompt), one) for prompt in prompts for one in chosen]
+    chosen: dict[tuple[str | None, float | None], Intervention | None] = {(None, None): None}
+    chosen |= {(name, one): Intervention(vectors[name], one, operator) for name in vectors for one in strengths}
+    asked = [(prompt, *one) for prompt in prompts for one in chosen]
+    tasks = [Task(prompt, encoder.prompt_ids(prompt), chosen[name, one]) for prompt, name, one in asked]
     written = Sweep(model, tasks, settings, folder).run(on_progress)
     ids = [(*task.prompt, *one.ids) for task, one in zip(tasks, written, strict=True)]
     lengths = [len(task.prompt) for task in tasks]
-    nlls = continuation_nll(model, ids, lengths)
-    done = [task.intervention for task in tasks]
-    kls = kl_from_unsteered(model, ids, lengths, done, positions=settings.positions)
+    costs = text_costs(model, ids, lengths, [task.intervention for task in tasks], positions=settings.positions)
     return [
-        SteeredText(task.prompt_id, one.strength, one.text, len(one.ids), one.ended, kl, nll)
-        for task, one, kl, nll in zip(tasks, written, kls, nlls, strict=True)
+        SteeredText(*one, text.text, len(text.ids), text.ended, cost.kl, cost.nll)
+        for one, text, cost in zip(asked, written, costs, strict=True)
     ]
 
 
@@ -87,12 +88,9 @@ def save_comparison(
     """Write the texts of one vector, and their costs by strength, as a run."""
     import pandas as pd
 
-    own = {"condition": vector.concept, "concept": vector.concept}
-    rows = [
-        {**own, **asdict(text), **({"condition": "none", "strength": 0.0} if text.strength is None else {})}
-        for text in texts
-    ]
-    table = pd.DataFrame(rows).astype({"kl": float, "nll": float})
+    table = pd.DataFrame([asdict(text) for text in texts]).astype({"kl": float, "nll": float, "strength": float})
+    table = table.rename(columns={"vector": "condition"}).fillna({"condition": "none", "strength": 0.0})
+    table.insert(1, "concept", vector.concept)
     curves = cost_curves(table, zero_is_plain=settings.get("operator") != "clamp")
     publish_run(folder, {"texts": table, "curves": curves}, settings, vector=asdict(vector.card))
 

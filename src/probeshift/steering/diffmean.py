@@ -71,6 +71,25 @@ def diffmean(
     }
 
 
+def diffmean_of_parts(
+    model: LanguageModel,
+    parts: Mapping[str, Sequence[Contrast]],
+    layer: int,
+    *,
+    encoder: Encoder | None = None,
+    tokens: Tokens = "response",
+    on_progress: Progress | None = None,
+) -> dict[str, dict[str, SteeringVector]]:
+    """`diffmean` at one layer of several sets of rows that may share rows, such as a whole and its halves: one pass for all."""
+    of_part = {part: {row.concept: f"{row.concept} ({part})" for row in rows} for part, rows in parts.items()}
+    named = [replace(row, concept=of_part[part][row.concept]) for part, rows in parts.items() for row in rows]
+    made = diffmean(model, named, [layer], encoder=encoder, tokens=tokens, on_progress=on_progress)[layer]
+    return {
+        part: {c: replace(made[name], card=replace(made[name].card, concept=c)) for c, name in names.items()}
+        for part, names in of_part.items()
+    }
+
+
 def _cards(
     model: LanguageModel,
     rows: Sequence[Contrast],

@@ -44,7 +44,7 @@ def demonstrate(
     vectors = diffmean(model, rows, [LAYER], on_progress=told("vector"))[LAYER]
     vector = with_max_activations(model, vectors, rows, on_progress=told("unit of strength"))[RULE]
     texts = compare_strengths(
-        model, vector, [PROMPT], STRENGTHS, encoder=make_encoder(model.tokenizer),
+        model, {RULE: vector}, [PROMPT], STRENGTHS, encoder=make_encoder(model.tokenizer),
         settings=SweepSettings(Decoding(_TOKENS)), folder=cache_root() / "steering" / MODEL, on_progress=told("writing"),
     )  # fmt: skip
     return vector, texts, [follows(known, text.text).useful for text in texts]

@@ -6,7 +6,7 @@ steering/curves.parquet    by vector and strength: the share of texts that follo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def _same(part: pd.DataFrame, texts: pd.DataFrame) -> int | None:
     return sum(pairs) if pairs else None
 
 
-def _texts(settings: TransferSettings, folder: Path, on_progress: Progress | None) -> Iterator[dict[str, Any]]:
+def _texts(settings: TransferSettings, folder: Path, on_progress: Progress | None) -> list[dict[str, Any]]:
     from probeshift.experiments.transfer.opening import open_model
     from probeshift.experiments.transfer.study import VECTORS as VECTOR_FOLDER
     from probeshift.steering.comparison import compare_strengths
@@ -85,27 +85,22 @@ def _texts(settings: TransferSettings, folder: Path, on_progress: Progress | Non
     from probeshift.steering.sweep import SweepSettings
     from probeshift.steering.vectors import load_vectors
 
-    model = open_model(settings.model(settings.target))
-    encoder, asked = make_encoder(model.tokenizer), prompts("test")[:_PROMPTS]
-    for number, name in enumerate(VECTORS):
-        file = settings.output_dir / VECTOR_FOLDER / "in_target" / f"{name}-0.safetensors"
-        written = compare_strengths(
-            model, load_vectors(file)[STEERED], asked, STRENGTHS, encoder=encoder, settings=SweepSettings(Decoding(_TOKENS)),
-            folder=folder, on_progress=_told(on_progress, f"texts, {name} vector"),
-        )  # fmt: skip
-        yield from (_row(name, text) for text in written if text.strength is not None or number == 0)
+    model, carried = open_model(settings.model(settings.target)), settings.output_dir / VECTOR_FOLDER / "in_target"
+    vectors = {name: load_vectors(carried / f"{name}-0.safetensors")[STEERED] for name in VECTORS}
+    written = compare_strengths(
+        model, vectors, prompts("test")[:_PROMPTS], STRENGTHS, encoder=make_encoder(model.tokenizer),
+        settings=SweepSettings(Decoding(_TOKENS)), folder=folder,
+        on_progress=(lambda done, total: on_progress("steered texts", done, total)) if on_progress else None,
+    )  # fmt: skip
+    return [_row(text) for text in written]
 
 
-def _told(on_progress: Progress | None, label: str) -> Callable[[int, int], None] | None:
-    return (lambda done, total: on_progress(label, done, total)) if on_progress else None
-
-
-def _row(vector: str, text: SteeredText) -> dict[str, Any]:
+def _row(text: SteeredText) -> dict[str, Any]:
     from probeshift.steering.rules import follows, rule
 
     found = follows(rule(STEERED), text.text)
     return {
-        "condition": "none" if text.strength is None else vector, "concept": STEERED, "strength": text.strength or 0.0,
+        "condition": text.vector or "none", "concept": STEERED, "strength": text.strength or 0.0,
         "prompt": text.prompt, "text": text.text, "n_tokens": text.n_tokens, "useful": float(found.useful),
         "strict": float(found.strict), "kl": text.kl, "nll": text.nll,
     }  # fmt: skip

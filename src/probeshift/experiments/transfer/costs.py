@@ -34,17 +34,15 @@ def costs(study: Study, texts: Sequence[Text]) -> dict[str, dict[str, float | No
 
 
 def _measure(study: Study, texts: Sequence[Text]) -> dict[str, dict[str, float | None]]:
-    from probeshift.steering.likelihood import continuation_nll, kl_from_unsteered
+    from probeshift.steering.likelihood import text_costs
 
-    model = study.model(study.settings.target)
     ids, lengths = _sequences(study, texts)
-    nlls = continuation_nll(model, ids, lengths)
-    steered = [i for i, t in enumerate(texts) if t.ask.intervention is not None]
-    kls = kl_from_unsteered(
-        model, [ids[i] for i in steered], [lengths[i] for i in steered], [texts[i].ask.intervention for i in steered]
-    )
-    of = dict(zip(steered, kls, strict=True))
-    return {t.generation.key: {"nll": nlls[i], "kl": of.get(i)} for i, t in enumerate(texts)}
+    given = [text.ask.intervention for text in texts]
+    costs = text_costs(study.model(study.settings.target), ids, lengths, given)
+    return {
+        text.generation.key: {"nll": cost.nll, "kl": None if one is None else cost.kl}
+        for text, one, cost in zip(texts, given, costs, strict=True)
+    }
 
 
 def _sequences(study: Study, texts: Sequence[Text]) -> tuple[list[tuple[int, ...]], list[int]]:

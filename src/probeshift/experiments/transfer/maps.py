@@ -36,14 +36,12 @@ def fit(study: Study, methods: Sequence[str], *, skip_impossible: bool = False) 
     texts, layers = alignment_texts(study), _layers(study)
     wanted = [m for m in dict.fromkeys(methods) if not (skip_impossible and m in refusals(study))]
     missing = [m for m in wanted if not _current(study, m, texts, layers)]
-    for batch, seeds in ((_others(missing), [study.settings.seed]), (_control(missing), list(range(SHUFFLED_MAPS)))):
-        if not batch:
-            continue
+    if missing:
         fitted = fit_maps(
-            study.model(study.settings.source), study.model(study.settings.target), texts, [find_map(m) for m in batch],
+            study.model(study.settings.source), study.model(study.settings.target), texts, [find_map(m) for m in missing],
             source_layer=layers[0], target_layer=layers[1], concept_rows=study.all_text(),
-            pairing=study.settings.alignment.pairing, seeds=seeds, max_tokens=study.settings.alignment.max_tokens,
-            on_progress=study.told(f"fitting {', '.join(batch)}"),
+            pairing=study.settings.alignment.pairing, seeds={m: _seeds(study, m) for m in missing},
+            max_tokens=study.settings.alignment.max_tokens, on_progress=study.told(f"fitting {', '.join(missing)}"),
         )  # fmt: skip
         for one in fitted:
             told = replace(one.card, layer_choice=_layer_choice(study))
@@ -96,14 +94,6 @@ def _layer_choice(study: Study) -> str:
 
 def _seeds(study: Study, method: str) -> list[int]:
     return list(range(SHUFFLED_MAPS)) if method == CONTROL else [study.settings.seed]
-
-
-def _others(methods: Sequence[str]) -> list[str]:
-    return [m for m in methods if m != CONTROL]
-
-
-def _control(methods: Sequence[str]) -> list[str]:
-    return [m for m in methods if m == CONTROL]
 
 
 def _current(study: Study, method: str, texts: Sequence[str], layers: tuple[int, int]) -> bool:

@@ -87,18 +87,19 @@ def _is_current(study: Study, name: str, layer: int) -> bool:
 
 def _make(study: Study, name: str, layer: int) -> None:
     from probeshift.steering.controls import halves
-    from probeshift.steering.diffmean import diffmean
+    from probeshift.steering.diffmean import diffmean_of_parts
     from probeshift.steering.units import with_units
     from probeshift.steering.vectors import save_vectors
 
     model, rows, folder = study.model(name), study.rows("vector"), study.folder(VECTORS)
     reading = study.reading(name)
-    made = diffmean(model, rows, [layer], **reading, on_progress=study.told(f"vectors of {name}"))[layer]
-    measured = with_units(model, list(made.values()), rows, **reading, on_progress=study.told(f"units of {name}"))
     evaluated = [row for row in rows if row.concept in set(study.split.evaluated)]
-    for part, own in zip(HALVES, halves(evaluated), strict=True):
-        half = diffmean(model, own, [layer], **reading, on_progress=study.told(f"{part} of {name}"))[layer]
-        # The whole's unit: a half is only ever compared by its direction.
-        units = {v.concept: (v.max_activation, v.card.max_activation_rows or 0) for v in measured}
+    parts = {"all rows": rows, **dict(zip(HALVES, halves(evaluated), strict=True))}
+    made = diffmean_of_parts(model, parts, layer, **reading, on_progress=study.told(f"vectors of {name}"))
+    whole = list(made.pop("all rows").values())
+    measured = with_units(model, whole, rows, **reading, on_progress=study.told(f"units of {name}"))
+    # The whole's unit: a half is only ever compared by its direction.
+    units = {v.concept: (v.max_activation, v.card.max_activation_rows or 0) for v in measured}
+    for part, half in made.items():
         save_vectors(folder / f"{name}.{part}.safetensors", [v.measured(*units[c]) for c, v in half.items()])
     save_vectors(folder / f"{name}.safetensors", measured)

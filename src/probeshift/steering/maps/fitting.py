@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from probeshift.models import LanguageModel, weight_hash
 from probeshift.provenance import sha256_json
@@ -29,15 +29,16 @@ def fit_maps(
     target_layer: int | str = "relative",
     concept_rows: Iterable[Contrast],
     pairing: str | None = None,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | Mapping[str, Sequence[int]] = (0,),
     max_tokens: int | None = None,
     sample_pairs: int = SAMPLE_PAIRS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[TransferMap]:
     """One map per method and seed, all from one pass over the texts (one more where the layer is chosen by a sweep).
 
+    `control_seeds` are for the maps that need a sample because they shuffle it; without them they get `seeds` too.
     `target_layer` is a block, `relative` (the same relative depth), `cka` or `r2`. `concept_rows` is all the data that any
-    vector was made from or is judged by; text that shares words with it is refused.
+    vector was made from or is judged by; text that shares words with it is refused. `seeds` may differ by method's name.
 
     Raises:
         UsageError: overlapping or too little text, a layer outside the models, or widths a method cannot do.
@@ -46,14 +47,14 @@ def fit_maps(
     alignment = align(source, target, texts, pairing=pairing, max_tokens=max_tokens)
     layer, choice = _target_layer(alignment, source_layer, target_layer)
     wanted = sample_pairs if any(method.needs_sample for method in methods) else 0
-    evidence = gather(alignment, source_layer, [layer], sample_pairs=wanted, seed=min(seeds), on_progress=on_progress)[
-        layer
-    ]
+    of = {method.name: seeds[method.name] if isinstance(seeds, Mapping) else seeds for method in methods}
+    seed = min(one for own in of.values() for one in own)
+    evidence = gather(alignment, source_layer, [layer], sample_pairs=wanted, seed=seed, on_progress=on_progress)[layer]
     text_hash = sha256_json([text if isinstance(text, str) else list(text) for text in texts])
     return [
         _map(alignment, evidence, method, seed, layers=(source_layer, layer), choice=choice, text=text_hash)
         for method in methods
-        for seed in seeds
+        for seed in of[method.name]
     ]
 
 
