@@ -94,6 +94,20 @@ def test_cells_that_include_chance_are_hatched_and_inverted_ones_marked():
     assert "inverted" in words and "hatched" in words and "above the ceiling" not in words
 
 
+def test_recovered_cells_are_hatched_by_their_accuracy_not_by_a_loose_ceiling():
+    rows = table(4, metric="recovered")
+    rows["value"], rows["ci_low"], rows["ci_high"] = 1.0, 0.4, 1.9  # a ratio that may be anything
+    assert hatched(cross_matrix(rows, metric="recovered", title="t")) == len(rows)
+    rows["accuracy_low"], rows["accuracy_high"], rows["chance_accuracy"] = 0.6, 0.7, 0.5
+    rows.loc[1, ["accuracy_low", "accuracy_high"]] = [0.45, 0.55]
+    rows.loc[2, ["accuracy_low", "accuracy_high"]] = [0.3, 0.4]
+    figure = cross_matrix(rows, metric="recovered", title="t")
+    marked, words = texts(figure)
+    assert hatched(figure) == 1
+    assert [gid for gid, text in marked.items() if text == "▼"] == ["mark|dataset_0|dataset_2"]
+    assert "hatched: the 95 % interval of the accuracy includes chance" in words.replace("\n", " ")
+
+
 def test_undefined_cells_are_dashes_and_leave_the_mean():
     rows = table(4)
     rows.loc[1, ["value", "ci_low", "ci_high"]] = np.nan

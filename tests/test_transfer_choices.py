@@ -50,6 +50,29 @@ def test_a_map_is_told_anew_where_its_layer_was_found_in_another_way(tmp_path):
     assert [card.layer_choice for card in told] == ["explicit", "relative depth"]
 
 
+def read_at(folder, rows, text, pairing=None):
+    """Vectors and a map of rows and alignment text cut to so many tokens, and when their files were written."""
+    study = opened(folder, generation=None, alignment={"limit": 40, "max_tokens": text, "pairing": pairing})
+    study.settings = study.settings.model_copy(
+        update={"concepts": study.settings.concepts.model_copy(update={"max_tokens": rows})}
+    )
+    make_vectors(study)
+    card = fit(study, ["linear"])["linear"][0].card
+    files = [folder / "vectors/one.safetensors", *(folder / "transfer_models").glob("*linear.safetensors")]
+    return load(study, "one")["uppercase"].card, card, [path.stat().st_mtime_ns for path in files]
+
+
+def test_what_was_made_of_rows_or_text_cut_elsewhere_is_made_again(tmp_path):
+    vector, fitted, written = read_at(tmp_path, 200, 24)
+    assert read_at(tmp_path, 200, 24)[2] == written  # the twin: nothing changed, nothing is made
+    shorter, _, later = read_at(tmp_path, 150, 24)
+    assert (vector.max_tokens, shorter.max_tokens) == (200, 150) and later[0] > written[0] and later[1] == written[1]
+    _, cut, last = read_at(tmp_path, 150, 12)
+    assert (fitted.max_tokens, cut.max_tokens) == (24, 12) and last[0] == later[0] and last[1] > later[1]
+    assert cut.n_train < fitted.n_train
+    assert read_at(tmp_path, 150, 12, "texts")[1].pairing == "texts"
+
+
 def test_low_rank_and_mlp_maps_stand_in_every_table(tmp_path):
     evaluate.run(opened(tmp_path, methods=["lowrank", "mlp"], generation=None))
     maps = pd.read_parquet(tmp_path / "evaluation/maps.parquet").set_index("method")

@@ -51,7 +51,8 @@ class _Grid:
     """The table as frames, train sets (or what `rows` names) down and test sets across.
 
     `own` marks in-distribution cells, `present` cells with a row; `unclear` intervals that include chance, `inverted`
-    those wholly below it; `reach` is the interval half width. `means` holds value and reach of the row means.
+    those wholly below it, `tried` what has those intervals; `reach` is the interval half width of the value. `means` holds
+    value and reach of the row means.
     """
 
     rows: Rows
@@ -62,6 +63,7 @@ class _Grid:
     present: pd.DataFrame
     unclear: pd.DataFrame
     inverted: pd.DataFrame
+    tried: str
     means: pd.DataFrame
     train_family: dict[str, str | None]
     test_family: dict[str, str | None]
@@ -111,9 +113,10 @@ def cross_matrix(
         caption: one more sentence under the title.
         rows: what the rows are; their column must be in the table, model, layer and method need not be.
 
-    Values are printed up to 20 sets a side, interval half widths up to 8. Hatched cells cannot be told from chance; a
-    triangle down marks an interval wholly below chance, a triangle up a value above the scale. The column on the right
-    is the mean over the defined cells of other datasets, or what the table's row_value, row_low and row_high say it is.
+    Values are printed up to 20 sets a side, interval half widths up to 8. Hatched cells cannot be told from chance, of
+    recovered accuracy by the interval of the accuracy itself; a triangle down marks such an interval wholly below chance, a
+    triangle up a value above the scale. The column on the right is the mean over the defined cells of other datasets, or what
+    the table's row_value, row_low and row_high say it is.
 
     Raises:
         UsageError: `metric` is not one of the four, the table is empty, or several of its rows claim one cell.
@@ -176,16 +179,21 @@ def _grid(table, rows) -> _Grid:
     def frame(column):
         return table.pivot(index=rows.column, columns="test", values=column).reindex(index=train, columns=test)
 
-    value, low, high, chance = (frame(column).astype(float) for column in ("value", "ci_low", "ci_high", "chance"))
+    value, low, high = (frame(column).astype(float) for column in ("value", "ci_low", "ci_high"))
     own = frame("in_distribution")
+    # A ceiling that may be anything makes a ratio's interval wide; whether there is something to recover, accuracy tells.
+    by_accuracy = "accuracy_low" in table
+    tried = ("accuracy_low", "accuracy_high", "chance_accuracy") if by_accuracy else ("ci_low", "ci_high", "chance")
+    lower, upper, guess = (frame(column).astype(float) for column in tried)
     return _Grid(
         rows=rows,
         value=value,
         reach=(high - low) / 2.0,
         own=own.eq(True),
         present=own.notna(),
-        unclear=(low <= chance) & (chance <= high),
-        inverted=high < chance,
+        unclear=(lower <= guess) & (guess <= upper),
+        inverted=upper < guess,
+        tried="95 % interval of the accuracy" if by_accuracy else "95 % interval",
         means=_means(table, value.where(~own.eq(True)), rows),
         train_family=families[rows.column],
         test_family=families["test"],
@@ -238,8 +246,8 @@ def _span(values, pattern) -> str:
 def _marks(grid) -> list[str]:
     shown = {
         "outlined: in distribution (trained on the same dataset)": grid.own,
-        "hatched: the 95 % interval includes chance": grid.unclear,
-        "▼\N{NO-BREAK SPACE}inverted: the whole 95 % interval lies below chance": grid.inverted,
+        f"hatched: the {grid.tried} includes chance": grid.unclear,
+        f"▼\N{NO-BREAK SPACE}inverted: the whole {grid.tried} lies below chance": grid.inverted,
         "▲\N{NO-BREAK SPACE}above the ceiling: the colour stops at 100": grid.value > 1.0,
         "–\N{NO-BREAK SPACE}undefined, reason in the table": grid.present & grid.value.isna(),
     }

@@ -15,6 +15,7 @@ UNDEFINED = "#D9D9D9"
 FAMILIES = (SKY, ORANGE, GREEN, PINK, BLUE, YELLOW, VERMILION)
 LINES: tuple[tuple[str, Any, str], ...] = (
     (BLUE, "solid", "o"), (VERMILION, "solid", "s"), (GREY, "dashed", "^"), (GREEN, "dashdot", "D"),
+    (PINK, "solid", "v"), (ORANGE, "dashed", "P"), (SKY, "dashdot", "X"),
 )  # fmt: skip
 MAPS = {"recovered": "cividis", "accuracy": "cividis", "accuracy_row": "cividis", "auroc": "PuOr"}
 PROTOCOL_WORDS = {

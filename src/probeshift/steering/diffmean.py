@@ -80,8 +80,11 @@ def diffmean_of_parts(
     tokens: Tokens = "response",
     on_progress: Progress | None = None,
 ) -> dict[str, dict[str, SteeringVector]]:
-    """`diffmean` at one layer of several sets of rows that may share rows, such as a whole and its halves: one pass for all."""
-    of_part = {part: {row.concept: f"{row.concept} ({part})" for row in rows} for part, rows in parts.items()}
+    """`diffmean` at one layer of several sets of rows that may share rows, such as a whole (named "") and its halves: one pass."""
+    of_part = {
+        part: {row.concept: f"{row.concept} ({part})" if part else row.concept for row in rows}
+        for part, rows in parts.items()
+    }
     named = [replace(row, concept=of_part[part][row.concept]) for part, rows in parts.items() for row in rows]
     made = diffmean(model, named, [layer], encoder=encoder, tokens=tokens, on_progress=on_progress)[layer]
     return {
@@ -119,6 +122,7 @@ def _cards(
             n_negative=sum(not r.positive for r in own),
             data=data_hash(own),
             truncated=sum(r.truncated for r in distinct.of(concept)),
+            max_tokens=encoder.max_tokens,
             template=template_hash(model.tokenizer) if encoder.chat else None,
         )
         for concept, own in by_concept.items()

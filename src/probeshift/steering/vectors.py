@@ -47,6 +47,7 @@ class VectorCard:
     max_activation_rows: int | None = None
     truncated: int = 0
     template: str | None = None
+    max_tokens: int | None = None
     site: str = SITE
     details: Mapping[str, Any] | None = None
 

@@ -13,6 +13,7 @@ from probeshift.metrics.intervals import NO_INTERVAL, ResampleWeights, resample_
 from probeshift.metrics.recovered import Ceiling, ratio_of_values
 from probeshift.summaries.rows import CONTROLS, PROBE_COLUMNS, CellKey, Won, pick, refuse_mixed
 
+_PARTS = {"value": "accuracy", "ci_low": "accuracy_low", "ci_high": "accuracy_high", "chance": "chance_accuracy"}
 NO_CORRECTNESS = "per-question correctness is not at hand"
 
 
@@ -70,12 +71,12 @@ def recovered(
         seed: of the bootstrap.
 
     `value`, `ci_low`, `ci_high` and `chance` are ratios to the ceiling (`chance` is what guessing recovers);
-    `accuracy`, `ceiling` and `chance_accuracy` are the parts. `clipped` is `value` within [0, 1], as published.
+    `accuracy` with its own interval, `ceiling` and `chance_accuracy` are the parts. `clipped` is `value` within [0, 1], as published.
     """
     ceiling = ceilings(rows, protocol=protocol) if ceiling is None else ceiling
     cells = pick(rows, metric="accuracy", split="test", protocol=protocol, layer=layer, method=method)
     tops = ceiling[["model", "test", "value"]].rename(columns={"value": "ceiling"})
-    cells = cells.rename(columns={"value": "accuracy", "chance": "chance_accuracy"})
+    cells = cells.rename(columns=_PARTS)
     table = cells.merge(tops, on=["model", "test"], how="left")
     accuracy, top, guess = (table[name].to_numpy(dtype=float) for name in ("accuracy", "ceiling", "chance_accuracy"))
     for column, prefix, floor in (("value", "", np.zeros(len(table))), ("corrected", "corrected_", guess)):

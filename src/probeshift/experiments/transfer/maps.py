@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from probeshift.errors import StoreError
 from probeshift.experiments.transfer.alignment import alignment_texts
@@ -35,7 +35,8 @@ def fit(study: Study, methods: Sequence[str], *, skip_impossible: bool = False) 
 
     texts, layers = alignment_texts(study), _layers(study)
     wanted = [m for m in dict.fromkeys(methods) if not (skip_impossible and m in refusals(study))]
-    missing = [m for m in wanted if not _current(study, m, texts, layers)]
+    asked = _wanted(study, texts, layers)
+    missing = [m for m in wanted if not _current(study, m, asked)]
     if missing:
         fitted = fit_maps(
             study.model(study.settings.source), study.model(study.settings.target), texts, [find_map(m) for m in missing],
@@ -96,19 +97,31 @@ def _seeds(study: Study, method: str) -> list[int]:
     return list(range(SHUFFLED_MAPS)) if method == CONTROL else [study.settings.seed]
 
 
-def _current(study: Study, method: str, texts: Sequence[str], layers: tuple[int, int]) -> bool:
-    """Whether every file of a method is there and of this text, these layers, chosen in this way, and these weights."""
-    from probeshift.models import weight_hash
-
-    source, target = (study.model(name).info for name in (study.settings.source, study.settings.target))
-    wanted = (sha256_json(list(texts)), layers, _layer_choice(study), weight_hash(source), weight_hash(target))
+def _current(study: Study, method: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether every file of a method is there and its card says what is wanted."""
     for seed in _seeds(study, method):
         try:
             card = load(study, method, seed).card
         except StoreError:
             return False
-        both = (card.source_layer, card.target_layer)
-        found = (card.text, both, card.layer_choice, card.source_weights, card.target_weights)
-        if found != wanted or card.seed != seed:
+        if card.seed != seed or any(getattr(card, name) != value for name, value in wanted.items()):
             return False
     return True
+
+
+def _wanted(study: Study, texts: Sequence[str], layers: tuple[int, int]) -> dict[str, Any]:
+    """What the card of a map must say: this text as it is cut and paired now, these layers, chosen so, and these weights."""
+    from probeshift.models import weight_hash
+    from probeshift.steering.maps.alignment import pairing_between
+
+    source, target = (study.model(name) for name in (study.settings.source, study.settings.target))
+    return {
+        "text": sha256_json(list(texts)),
+        "max_tokens": study.settings.alignment.max_tokens,
+        "pairing": pairing_between(source, target, study.settings.alignment.pairing),
+        "source_layer": layers[0],
+        "target_layer": layers[1],
+        "layer_choice": _layer_choice(study),
+        "source_weights": weight_hash(source.info),
+        "target_weights": weight_hash(target.info),
+    }

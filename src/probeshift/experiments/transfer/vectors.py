@@ -61,7 +61,7 @@ def load(study: Study, name: str, part: str = "") -> dict[str, SteeringVector]:
 
 
 def _is_current(study: Study, name: str, layer: int) -> bool:
-    """Whether all files of a model are there and of these rows, this layer and these weights."""
+    """Whether all files of a model are there and of these rows as they are cut now, this layer and these weights."""
     from probeshift.models import weight_hash
     from probeshift.steering.contrasts import data_hash
 
@@ -73,7 +73,7 @@ def _is_current(study: Study, name: str, layer: int) -> bool:
     wanted = {c.id: data_hash([r for r in rows if r.concept == c.id]) for c in study.data.concepts}
     same = all(
         v.layer == layer
-        and v.card.tokens == study.settings.tokens
+        and (v.card.tokens, v.card.max_tokens) == (study.settings.tokens, study.settings.concepts.max_tokens)
         and v.card.weights == weight_hash(study.model(name).info)
         for vectors in (found, *halves)
         for v in vectors.values()
@@ -94,9 +94,9 @@ def _make(study: Study, name: str, layer: int) -> None:
     model, rows, folder = study.model(name), study.rows("vector"), study.folder(VECTORS)
     reading = study.reading(name)
     evaluated = [row for row in rows if row.concept in set(study.split.evaluated)]
-    parts = {"all rows": rows, **dict(zip(HALVES, halves(evaluated), strict=True))}
+    parts = {"": rows, **dict(zip(HALVES, halves(evaluated), strict=True))}
     made = diffmean_of_parts(model, parts, layer, **reading, on_progress=study.told(f"vectors of {name}"))
-    whole = list(made.pop("all rows").values())
+    whole = list(made.pop("").values())
     measured = with_units(model, whole, rows, **reading, on_progress=study.told(f"units of {name}"))
     # The whole's unit: a half is only ever compared by its direction.
     units = {v.concept: (v.max_activation, v.card.max_activation_rows or 0) for v in measured}

@@ -76,7 +76,7 @@ def _figures(read: dict[str, Any]) -> Iterator[tuple[str, Any, pd.DataFrame]]:
         heading = f"{models}\ntest prompts, {AT[str(at)]}"
         yield name, score_points(part, score=read["score"], heading=heading), part
     curves, methods = read["curves"], tuple(read["settings"]["methods"])
-    shown = ("native", *[m for m in methods if m in set(curves["condition"])][-2:], "random")
+    shown = ("native", *(m for m in methods if m in set(curves["condition"])), "random")
     yield "strength_curves.png", strength_curves(curves, conditions=shown, score=read["score"], heading=models), curves
     own = read["concepts"][read["concepts"]["split"] == TEST]
     yield "concepts.png", concept_matrix(own, score=read["score"], heading=f"{models}: {read['score']} by concept"), own

@@ -109,15 +109,7 @@ def align(
     Raises:
         UsageError: token by token was asked of two tokenizers, or too few texts are left to fit and to judge a map.
     """
-    same = tokenizer_hash(source.tokenizer) == tokenizer_hash(target.tokenizer)
-    how = pairing or ("tokens" if same else "offsets")
-    if how not in PAIRINGS:
-        raise UsageError(f"pairing `{how}` is unknown. {nearest(how, PAIRINGS)}")
-    if how == "tokens" and not same:
-        raise UsageError(
-            f"`{source.info.name}` and `{target.info.name}` have different tokenizers, so tokens cannot be paired one by one. "
-            "Use pairing offsets or texts."
-        )
+    how = pairing_between(source, target, pairing)
     ours, theirs = _TextEncoder(source, max_tokens), _TextEncoder(target, max_tokens)
     found = [_paired(text, ours(text), theirs(text), how) for text in dict.fromkeys(texts) if words_of(text).strip()]
     kept = tuple(text for text in found if text.source_places and text.target_places)
@@ -127,6 +119,24 @@ def align(
                 f"{len(kept)} alignment texts leave too few to fit a map on some and judge it on others. Give at least 20."
             )
     return Alignment(source, target, kept, how)
+
+
+def pairing_between(source: LanguageModel, target: LanguageModel, asked: str | None = None) -> str:
+    """The pairing asked for, or the strictest that the tokenizers allow.
+
+    Raises:
+        UsageError: it is unknown, or token by token was asked of two tokenizers.
+    """
+    same = tokenizer_hash(source.tokenizer) == tokenizer_hash(target.tokenizer)
+    how = asked or ("tokens" if same else "offsets")
+    if how not in PAIRINGS:
+        raise UsageError(f"pairing `{how}` is unknown. {nearest(how, PAIRINGS)}")
+    if how == "tokens" and not same:
+        raise UsageError(
+            f"`{source.info.name}` and `{target.info.name}` have different tokenizers, so tokens cannot be paired one by one. "
+            "Use pairing offsets or texts."
+        )
+    return how
 
 
 class _TextEncoder:

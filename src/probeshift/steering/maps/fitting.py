@@ -52,7 +52,16 @@ def fit_maps(
     evidence = gather(alignment, source_layer, [layer], sample_pairs=wanted, seed=seed, on_progress=on_progress)[layer]
     text_hash = sha256_json([text if isinstance(text, str) else list(text) for text in texts])
     return [
-        _map(alignment, evidence, method, seed, layers=(source_layer, layer), choice=choice, text=text_hash)
+        _map(
+            alignment,
+            evidence,
+            method,
+            seed,
+            layers=(source_layer, layer),
+            choice=choice,
+            text=text_hash,
+            max_tokens=max_tokens,
+        )
         for method in methods
         for seed in of[method.name]
     ]
@@ -78,6 +87,7 @@ def _map(
     layers: tuple[int, int],
     choice: str,
     text: str,
+    max_tokens: int | None,
 ) -> TransferMap:
     solved = method.solve(evidence, seed)
     source, target = alignment.source, alignment.target
@@ -100,6 +110,7 @@ def _map(
         seed=seed,
         r_squared=r_squared(solved.weight, evidence.train, evidence.heldout),
         choices=dict(solved.choices),
+        max_tokens=max_tokens,
     )
     return _assembled(card, solved, evidence)
 

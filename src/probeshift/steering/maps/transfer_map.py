@@ -23,8 +23,8 @@ class MapCard:
     """Where a map came from and how well it does.
 
     `layer_choice` says how the target layer was found; `pairing` how tokens were paired; `text` is a hash of the alignment
-    text, of which `n_train` pairs were fitted on and `n_heldout` were not; `r_squared` is the share of the held-out
-    variance that the linear part explains, without any residual (None where nothing varies);
+    text, which both models read up to `max_tokens`: `n_train` pairs were fitted on and `n_heldout` were not. `r_squared` is
+    the share of the held-out variance that the linear part explains, without any residual (None where nothing varies);
     `choices` is what was chosen on held-out text, such as lambda.
     """
 
@@ -46,6 +46,7 @@ class MapCard:
     seed: int
     r_squared: float | None
     choices: Mapping[str, Any]
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
