@@ -105,6 +105,10 @@ def test_recovered_cells_are_hatched_by_their_accuracy_not_by_a_loose_ceiling():
     marked, words = texts(figure)
     assert hatched(figure) == 1
     assert [gid for gid, text in marked.items() if text == "▼"] == ["mark|dataset_0|dataset_2"]
+    rows["n_kind"], rows["chance_accuracy"] = "rows", 0.55  # the larger class: always giving the other answer gets 0.45
+    rows.loc[3, ["accuracy_low", "accuracy_high"]] = [0.38, 0.52]
+    marked, _ = texts(cross_matrix(rows, metric="recovered", title="t"))
+    assert [gid for gid, text in marked.items() if text == "▼"] == ["mark|dataset_0|dataset_2"]
     assert "hatched: the 95 % interval of the accuracy includes chance" in words.replace("\n", " ")
 
 

@@ -51,8 +51,8 @@ class _Grid:
     """The table as frames, train sets (or what `rows` names) down and test sets across.
 
     `own` marks in-distribution cells, `present` cells with a row; `unclear` intervals that include chance, `inverted`
-    those wholly below it, `tried` what has those intervals; `reach` is the interval half width of the value. `means` holds
-    value and reach of the row means.
+    those wholly below it and below any constant answer, `tried` what has those intervals; `reach` is the interval half width
+    of the value. `means` holds value and reach of the row means.
     """
 
     rows: Rows
@@ -114,15 +114,15 @@ def cross_matrix(
         rows: what the rows are; their column must be in the table, model, layer and method need not be.
 
     Values are printed up to 20 sets a side, interval half widths up to 8. Hatched cells cannot be told from chance, of
-    recovered accuracy by the interval of the accuracy itself; a triangle down marks such an interval wholly below chance, a
-    triangle up a value above the scale. The column on the right is the mean over the defined cells of other datasets, or what
-    the table's row_value, row_low and row_high say it is.
+    recovered accuracy by the interval of the accuracy itself; a triangle down marks such an interval wholly below chance and
+    below any constant answer, a triangle up a value above the scale. The column on the right is the mean over the defined
+    cells of other datasets, or what the table's row_value, row_low and row_high say it is.
 
     Raises:
         UsageError: `metric` is not one of the four, the table is empty, or several of its rows claim one cell.
     """
     _check(table, metric, rows)
-    grid = _grid(table, rows)
+    grid = _grid(table, rows, metric)
     n_train, n_test = grid.value.shape
     cell = float(np.clip(9.5 / _n_across(grid), 0.3, 0.82 if max(n_train, n_test) > 4 else 1.1))
     tall = min(cell, max(0.3, 9.5 / n_train))
@@ -168,7 +168,7 @@ def _check(table, metric, rows) -> None:
         )
 
 
-def _grid(table, rows) -> _Grid:
+def _grid(table, rows, metric) -> _Grid:
     families = {side: _families(table, side) for side in (rows.column, "test")}
     train, test = (list(dict.fromkeys(table[side])) for side in (rows.column, "test"))
     if not rows.as_given:
@@ -185,6 +185,9 @@ def _grid(table, rows) -> _Grid:
     by_accuracy = "accuracy_low" in table
     tried = ("accuracy_low", "accuracy_high", "chance_accuracy") if by_accuracy else ("ci_low", "ci_high", "chance")
     lower, upper, guess = (frame(column).astype(float) for column in tried)
+    # Chance by row is the larger class. Whoever always gives the other answer scores less and has no direction to invert.
+    is_share = by_accuracy or metric != "recovered"
+    lowest = (1 - guess).where(frame("n_kind").eq("rows"), guess) if is_share else guess
     return _Grid(
         rows=rows,
         value=value,
@@ -192,7 +195,7 @@ def _grid(table, rows) -> _Grid:
         own=own.eq(True),
         present=own.notna(),
         unclear=(lower <= guess) & (guess <= upper),
-        inverted=upper < guess,
+        inverted=upper < lowest,
         tried="95 % interval of the accuracy" if by_accuracy else "95 % interval",
         means=_means(table, value.where(~own.eq(True)), rows),
         train_family=families[rows.column],
@@ -247,7 +250,7 @@ def _marks(grid) -> list[str]:
     shown = {
         "outlined: in distribution (trained on the same dataset)": grid.own,
         f"hatched: the {grid.tried} includes chance": grid.unclear,
-        f"▼\N{NO-BREAK SPACE}inverted: the whole {grid.tried} lies below chance": grid.inverted,
+        f"▼\N{NO-BREAK SPACE}inverted: the whole {grid.tried} lies below chance and any constant answer": grid.inverted,
         "▲\N{NO-BREAK SPACE}above the ceiling: the colour stops at 100": grid.value > 1.0,
         "–\N{NO-BREAK SPACE}undefined, reason in the table": grid.present & grid.value.isna(),
     }
