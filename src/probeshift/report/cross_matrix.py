@@ -51,8 +51,8 @@ class _Grid:
     """The table as frames, train sets (or what `rows` names) down and test sets across.
 
     `own` marks in-distribution cells, `present` cells with a row; `unclear` intervals that include chance, `inverted`
-    those wholly below it and below any constant answer, `tried` what has those intervals; `reach` is the interval half width
-    of the value. `means` holds value and reach of the row means.
+    those wholly below it and below any constant answer (in words `below`), `tried` what has those intervals; `reach` is the
+    interval half width of the value. `means` holds value and reach of the row means.
     """
 
     rows: Rows
@@ -64,6 +64,7 @@ class _Grid:
     unclear: pd.DataFrame
     inverted: pd.DataFrame
     tried: str
+    below: str
     means: pd.DataFrame
     train_family: dict[str, str | None]
     test_family: dict[str, str | None]
@@ -196,6 +197,7 @@ def _grid(table, rows, metric) -> _Grid:
         present=own.notna(),
         unclear=(lower <= guess) & (guess <= upper),
         inverted=upper < lowest,
+        below="chance" if metric == "auroc" else "chance and any constant answer",
         tried="95 % interval of the accuracy" if by_accuracy else "95 % interval",
         means=_means(table, value.where(~own.eq(True)), rows),
         train_family=families[rows.column],
@@ -250,7 +252,7 @@ def _marks(grid) -> list[str]:
     shown = {
         "outlined: in distribution (trained on the same dataset)": grid.own,
         f"hatched: the {grid.tried} includes chance": grid.unclear,
-        f"▼\N{NO-BREAK SPACE}inverted: the whole {grid.tried} lies below chance and any constant answer": grid.inverted,
+        f"▼\N{NO-BREAK SPACE}inverted: the whole {grid.tried} lies below {grid.below}": grid.inverted,
         "▲\N{NO-BREAK SPACE}above the ceiling: the colour stops at 100": grid.value > 1.0,
         "–\N{NO-BREAK SPACE}undefined, reason in the table": grid.present & grid.value.isna(),
     }
