@@ -35,35 +35,41 @@ class Condition:
 
 def build(study: Study, fitted: Mapping[str, list[TransferMap]]) -> list[Condition]:
     """Native vectors, one condition per map and draw, and the controls, each with a unit of strength in the target."""
-    from probeshift.steering.controls import mean_vector, random_vector
+    from probeshift.steering.controls import random_vector
 
     evaluated = study.split.evaluated
     native = _own(study, study.settings.target, evaluated)
-    found = [Condition(NATIVE, 0, native), *carried(study, fitted)]
+    ready = _measured(study, [*_carried(study, fitted), *_mean(study)])
+    found = [Condition(NATIVE, 0, native), *(one for one in ready if one.name != MEAN)]
     found += [
         Condition(RANDOM, seed, {c: random_vector(v, _draw(study, seed, c)) for c, v in native.items()})
         for seed in range(study.settings.controls.random)
     ]
     following = dict(zip(evaluated, (*evaluated[1:], evaluated[0]), strict=True))
     found.append(Condition(OTHER, 0, {c: native[following[c]] for c in evaluated}))
-    fit = list(_own(study, study.settings.target, study.split.fit).values())
-    if fit:
-        mean = mean_vector(fit)
-        own = [replace(mean, card=replace(mean.card, concept=c, max_activation=None)) for c in evaluated]
-        found.append(Condition(MEAN, 0, dict(zip(evaluated, _measured(study, own), strict=True))))
+    found += [one for one in ready if one.name == MEAN]
     _save(study, found)
     return found
 
 
-def carried(study: Study, fitted: Mapping[str, list[TransferMap]]) -> list[Condition]:
-    """The source's vectors through each map, their units measured in the target in one pass."""
+def _carried(study: Study, fitted: Mapping[str, list[TransferMap]]) -> list[Condition]:
+    """The source's vectors through each map, not measured yet."""
     from probeshift.steering.maps.transfer_map import transfer
 
     source = _own(study, study.settings.source, study.split.evaluated)
     kept = [(m, n, one) for m, maps in fitted.items() for n, one in enumerate(maps[: _draws(study, m)])]
-    moved = [transfer(v, one) for _, _, one in kept for v in source.values()]
-    measured = iter(_measured(study, moved))
-    return [Condition(method, number, {c: next(measured) for c in source}) for method, number, _ in kept]
+    return [Condition(method, n, {c: transfer(v, one) for c, v in source.items()}) for method, n, one in kept]
+
+
+def _mean(study: Study) -> list[Condition]:
+    """The mean of the other concepts' native vectors in the place of each, not measured yet; none without other concepts."""
+    from probeshift.steering.controls import mean_vector
+
+    if not study.split.fit:
+        return []
+    mean = mean_vector(list(_own(study, study.settings.target, study.split.fit).values()))
+    cards = {c: replace(mean.card, concept=c, max_activation=None) for c in study.split.evaluated}
+    return [Condition(MEAN, 0, {c: replace(mean, card=card) for c, card in cards.items()})]
 
 
 def missing_conditions(study: Study) -> dict[str, str]:
@@ -83,13 +89,15 @@ def _own(study: Study, name: str, concepts: tuple[str, ...]) -> dict[str, Steeri
     return {concept: found[concept] for concept in concepts}
 
 
-def _measured(study: Study, vectors: list[SteeringVector]) -> list[SteeringVector]:
+def _measured(study: Study, conditions: list[Condition]) -> list[Condition]:
+    """The conditions, each vector with its unit of strength in the target; one pass over the rows for all."""
     from probeshift.steering.units import with_units
 
     model, rows = study.model(study.settings.target), study.rows("vector", study.split.evaluated)
-    return with_units(
-        model, vectors, rows, **study.reading(study.settings.target), on_progress=study.told("units in the target")
-    )
+    vectors = [vector for one in conditions for vector in one.vectors.values()]
+    told = study.told("units in the target")
+    measured = iter(with_units(model, vectors, rows, **study.reading(study.settings.target), on_progress=told))
+    return [replace(one, vectors={c: next(measured) for c in one.vectors}) for one in conditions]
 
 
 def _draw(study: Study, seed: int, concept: str) -> int:

@@ -13,9 +13,10 @@ from probeshift.steering.judges.quality import (
     judge_quality,
     quality_questions,
     quality_table,
+    score_table,
 )
 from probeshift.steering.judges.rubrics import RUBRICS, Rubric, Sample, overall_score
-from probeshift.steering.judges.scoring import Judgement, judge_samples, questions_about, rate, score_rows, score_table
+from probeshift.steering.judges.scoring import Judgement, judge_samples, questions_about, rate, score_rows
 
 __all__ = [
     "NO_COST",

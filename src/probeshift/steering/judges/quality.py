@@ -23,7 +23,7 @@ from probeshift.metrics.intervals import NO_INTERVAL
 from probeshift.steering.judges.cache import JudgementCache
 from probeshift.steering.judges.judge import Asked, Judge, Usage
 from probeshift.steering.judges.rubrics import CONCEPT, FLUENCY, INSTRUCTION, Rubric, Sample
-from probeshift.steering.judges.scoring import Progress, rate
+from probeshift.steering.judges.scoring import SCORES, Progress, rate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,3 +190,22 @@ def _altered(rubric: Rubric, classes: str, samples: Sequence[Sample], altered: S
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
+
+
+def score_table(rows: pd.DataFrame, by: Sequence[str], *, judge: Judge, quality: JudgeQuality | None) -> pd.DataFrame:
+    """Mean scores of each group of rows, who judged, and how good that judge was found to be.
+
+    Args:
+        rows: one judged text each: the columns of `by`, and concept, instruction, fluency, overall (NaN where missing).
+        by: columns whose values make a group.
+        judge: who gave the scores; scores of two judges never share a table.
+        quality: what `judge_quality` measured; None is shown as "not measured".
+
+    Means are over the texts that have the score: `n` counts those with an overall score, `n_missing` the others.
+    """
+    groups = rows.groupby(list(by), sort=False, dropna=False)
+    table = groups[list(SCORES)].mean()
+    table["n"] = groups["overall"].count()
+    table["n_missing"] = groups["overall"].size() - table["n"]
+    told = quality.told if quality else "not measured"
+    return table.reset_index().assign(judge=judge.name, judge_quality=told)

@@ -14,8 +14,6 @@ from probeshift.steering.judges.rubrics import CONCEPT, FLUENCY, INSTRUCTION, RU
 if TYPE_CHECKING:
     import pandas as pd
 
-    from probeshift.steering.judges.quality import JudgeQuality
-
 MOST_MISSING = 0.02
 SCORES = ("concept", "instruction", "fluency", "overall")
 _FEW = 50  # below this one missing rating would already be more than the share allows
@@ -123,25 +121,6 @@ def rate(
     if order:
         judge.answer([waiting[key] for key in order], keep)
     return [ratings[key] for key in keys], _totals(keys, ratings, stored)
-
-
-def score_table(rows: pd.DataFrame, by: Sequence[str], *, judge: Judge, quality: JudgeQuality | None) -> pd.DataFrame:
-    """Mean scores of each group of rows, who judged, and how good that judge was found to be.
-
-    Args:
-        rows: one judged text each: the columns of `by`, and concept, instruction, fluency, overall (NaN where missing).
-        by: columns whose values make a group.
-        judge: who gave the scores; scores of two judges never share a table.
-        quality: what `judge_quality` measured; None is shown as "not measured".
-
-    Means are over the texts that have the score: `n` counts those with an overall score, `n_missing` the others.
-    """
-    groups = rows.groupby(list(by), sort=False, dropna=False)
-    table = groups[list(SCORES)].mean()
-    table["n"] = groups["overall"].count()
-    table["n_missing"] = groups["overall"].size() - table["n"]
-    told = quality.told if quality else "not measured"
-    return table.reset_index().assign(judge=judge.name, judge_quality=told)
 
 
 def score_rows(judgements: Sequence[Judgement]) -> pd.DataFrame:
