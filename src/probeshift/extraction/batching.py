@@ -15,8 +15,9 @@ PREFIX_STEP = 16
 MIN_SUFFIX = 4
 # Longest run of sequences that may share one prefix; bounds the search, and the keys one prefix is copied to.
 MAX_SHARING = 32
-# Padding and shortened prefixes that one batch may spend before it is closed.
-MAX_WASTE = 1.05
+# Padding and shortened prefixes that one batch may spend before it is closed: more where prefixes are shared, whose second pass is
+# so short that a device works the better the larger the batch.
+MAX_WASTE, MAX_SHARED_WASTE = 1.05, 1.12
 # Tokens whose keys and values a batch may hold, in budgets: rows that share a prefix each get a copy of it.
 MAX_HELD = 3
 # Share of all tokens that sharing prefixes must save to be worth a second pass per batch.
@@ -161,7 +162,8 @@ class _Size:
 
     def fits(self, budget: int, max_rows: int | None) -> bool:
         held = self.rows * self.longest
-        wasteful = self.tokens > MAX_WASTE * self.ideal and self.tokens > budget // 8
+        waste = MAX_SHARED_WASTE if self.prefix else MAX_WASTE
+        wasteful = self.tokens > waste * self.ideal and self.tokens > budget // 8
         return (
             self.tokens <= budget
             and held <= MAX_HELD * budget

@@ -36,7 +36,7 @@ SHARD_BYTES = 32 << 20
 SHARD_TOKENS = {"cpu": 1 << 16, "cuda": 1 << 20, "mps": 1 << 18}
 # Tokens per forward: enough to keep the device busy (a GPU needs thousands, a CPU tens), few enough to pad little.
 BATCH_TOKENS = {"cpu": (512, 2048), "cuda": (4096, 16384), "mps": (1024, 4096)}
-SHARED_TOKENS = {"cpu": 1536, "cuda": 16384, "mps": 4096}
+SHARED_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 4096}
 _NO_LIMIT = 1 << 60
 _ROWS_AT_ONCE = 4096
 
