@@ -36,7 +36,6 @@ def fit_maps(
 ) -> list[TransferMap]:
     """One map per method and seed, all from one pass over the texts (one more where the layer is chosen by a sweep).
 
-    `control_seeds` are for the maps that need a sample because they shuffle it; without them they get `seeds` too.
     `target_layer` is a block, `relative` (the same relative depth), `cka` or `r2`. `concept_rows` is all the data that any
     vector was made from or is judged by; text that shares words with it is refused. `seeds` may differ by method's name.
 
