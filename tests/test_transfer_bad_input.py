@@ -1,8 +1,12 @@
 """Bad input: one clear sentence, an exit code, and nothing lost that was finished."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_models
 import transfer_study
 import yaml
 from safetensors.numpy import load_file
@@ -29,6 +33,18 @@ def small(**changed):
     return {"concepts": {"rules": transfer_study.RULES[:3], "evaluate": transfer_study.RULES[:2], "rows": 4, "max_tokens": 200},
             "methods": ["linear"], "strengths": [1.0],
             "prompts": {"n_selection": 1, "n_test": 1}, "kl_target": None, **changed}  # fmt: skip
+
+
+def test_rows_that_the_target_cannot_read_are_refused_before_the_source_reads_any(study, run, tmp_path):
+    short = tmp_path / "short"
+    shutil.copytree(tiny_models.shared("qwen2"), short)
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+    values = transfer_study.values(tmp_path / "out", target=short, **small())
+    path, out = study(models=values["models"], **small())
+    code, _, err = run("transfer", "vectors", "--config", path)
+    assert code == 2 and "which reads 64" in err and "max_tokens" in err
+    assert not list((out / "vectors").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

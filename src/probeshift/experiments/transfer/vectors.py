@@ -19,13 +19,24 @@ def make_vectors(study: Study) -> dict[str, int]:
     """Write the vectors of the source and of the target; returns the layer of each. What is finished is not made again.
 
     Raises:
-        UsageError: a concept lacks rows, a layer is outside its model, or a mean is not finite.
+        UsageError: a concept lacks rows, a row is longer than a model reads, a layer is outside its model, or a mean is not finite.
     """
     layers = {name: find_layer(study, name) for name in (study.settings.source, study.settings.target)}
-    for name, layer in layers.items():
-        if not _is_current(study, name, layer):
-            _make(study, name, layer)
+    missing = [name for name, layer in layers.items() if not _is_current(study, name, layer)]
+    for name in missing:  # of both models, before the first is read: reading may take hours
+        _require_context(study, name)
+    for name in missing:
+        _make(study, name, layers[name])
     return layers
+
+
+def _require_context(study: Study, name: str) -> None:
+    from probeshift.steering.forward import require_context
+
+    reading = study.reading(name)
+    rows = {(row.prompt, row.response): None for row in study.rows("vector")}
+    longest = max(len(reading["encoder"].encode(*row, reading["tokens"]).ids) for row in rows)
+    require_context(study.model(name), longest)
 
 
 def find_layer(study: Study, name: str) -> int:
