@@ -197,7 +197,7 @@ def _grid(table, rows, metric) -> _Grid:
         present=own.notna(),
         unclear=(lower <= guess) & (guess <= upper),
         inverted=upper < lowest,
-        below="chance" if metric == "auroc" else "chance and any constant answer",
+        below="chance and any constant answer" if is_share and metric != "auroc" else "chance",
         tried="95 % interval of the accuracy" if by_accuracy else "95 % interval",
         means=_means(table, value.where(~own.eq(True)), rows),
         train_family=families[rows.column],
